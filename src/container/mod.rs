@@ -1,0 +1,163 @@
+//! The chunks of a file (SPEC 2).
+
+pub(crate) mod chunk;
+mod header;
+
+use std::ops::Range;
+
+use byteorder::{ByteOrder, LittleEndian};
+
+use crate::picture::tiles::Grid;
+use crate::{Error, Result};
+use chunk::{Chunk, Chunks};
+pub use header::Info;
+pub(crate) use header::Head;
+
+/// `\x89AEI\r\n\x1a\n`: a byte above 127, the name, and line ends that show a transfer in text mode.
+pub(crate) const SIGNATURE: [u8; 8] = *b"\x89AEI\r\n\x1a\n";
+
+/// Types that later drafts use. They are named in the message that refuses them.
+const RESERVED: [(&[u8; 4], &str); 4] = [(b"ICCP", "a colour profile"), (b"EXIF", "EXIF metadata"), (b"XMP ", "XMP metadata"), (b"ALPH", "an alpha plane")];
+
+/// A file whose chunks have been found and checked: every CRC is right, every tile is there.
+#[derive(Debug)]
+pub(crate) struct Container {
+    bytes: Vec<u8>,
+    pub(crate) head: Head,
+    tiles: Vec<Range<usize>>,
+}
+
+impl Container {
+    /// Takes a whole file apart (R2.1 to R2.9).
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self> {
+        let mut chunks = Chunks::new(&bytes, &SIGNATURE).map_err(|()| Error::format("R2.1", signature_message(&bytes)))?;
+        let head = match chunks.next_chunk().map_err(|e| Error::format(e.rule, e.message))? {
+            Chunk { kind, payload, .. } if &kind == b"HEAD" => Head::parse(payload)?,
+            other => return Err(Error::format("R2.5", format!("the first chunk is {}, not HEAD", other.name()))),
+        };
+        let grid = head.grid();
+        let mut tiles: Vec<Range<usize>> = Vec::new();
+        let mut index: Option<Vec<u32>> = None;
+        loop {
+            let chunk = chunks.next_chunk().map_err(|e| Error::format(e.rule, e.message))?;
+            // TILE chunks stand together: directly behind TIDX, and nothing between the first and the last.
+            let inside = (index.is_some() || !tiles.is_empty()) && tiles.len() < grid.count();
+            match &chunk.kind {
+                b"TILE" => {
+                    check_tile(&chunk, tiles.len(), &grid)?;
+                    if index.as_ref().map_or(grid.count() > 1, |sizes| sizes[tiles.len()] as usize != chunk.payload.len()) {
+                        return Err(Error::format("R2.7", format!("the tile index is missing or does not fit tile {}", tiles.len())));
+                    }
+                    tiles.push(chunk.start + 4..chunk.start + chunk.payload.len());
+                }
+                _ if inside => return Err(Error::format("R2.5", format!("chunk {} stands between tiles", chunk.name()))),
+                b"TIDX" => {
+                    if index.is_some() || !tiles.is_empty() {
+                        return Err(Error::format("R2.5", "a second or late TIDX chunk"));
+                    }
+                    index = Some(parse_index(chunk.payload, &grid)?);
+                }
+                b"IEND" => {
+                    if !chunk.payload.is_empty() {
+                        return Err(Error::format("R2.9", "IEND is not empty"));
+                    }
+                    break;
+                }
+                b"HEAD" => return Err(Error::format("R2.5", "a second HEAD chunk")),
+                _ if chunk.is_critical() => return Err(Error::Unsupported(unknown_message(&chunk))),
+                _ => {}
+            }
+        }
+        if tiles.len() != grid.count() {
+            return Err(Error::format("R2.8", format!("{} of {} tiles are there", tiles.len(), grid.count())));
+        }
+        Ok(Self { bytes, head, tiles })
+    }
+
+    /// The bytes of a tile's stream (section 3), without the tile's number.
+    pub(crate) fn tile(&self, number: usize) -> &[u8] {
+        &self.bytes[self.tiles[number].clone()]
+    }
+
+    /// Size of the whole file in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Bytes of the file that are in tiles' streams.
+    pub(crate) fn stream_bytes(&self) -> u64 {
+        self.tiles.iter().map(|t| t.len() as u64).sum()
+    }
+}
+
+/// Puts a file together.
+pub(crate) fn assemble(head: &Head, tiles: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let mut file = Vec::from(SIGNATURE);
+    chunk::write(&mut file, b"HEAD", &[&head.to_bytes()])?;
+    if tiles.len() > 1 {
+        let mut sizes = vec![0; tiles.len() * 4];
+        for (size, tile) in sizes.chunks_exact_mut(4).zip(tiles) {
+            LittleEndian::write_u32(size, chunk::length(tile.len() as u64 + 4)?);
+        }
+        chunk::write(&mut file, b"TIDX", &[&sizes])?;
+    }
+    for (number, tile) in tiles.iter().enumerate() {
+        chunk::write(&mut file, b"TILE", &[&(number as u32).to_le_bytes(), tile])?;
+    }
+    chunk::write(&mut file, b"IEND", &[])?;
+    Ok(file)
+}
+
+/// R2.8, for the chunk that should be tile `expected`.
+fn check_tile(chunk: &Chunk<'_>, expected: usize, grid: &Grid) -> Result<()> {
+    if expected >= grid.count() {
+        return Err(Error::format("R2.8", format!("there are more than the {} tiles of the picture", grid.count())));
+    }
+    if chunk.payload.len() < 4 || !chunk.payload.len().is_multiple_of(4) {
+        return Err(Error::format("R2.8", format!("tile {expected} has a payload of {} bytes", chunk.payload.len())));
+    }
+    let number = LittleEndian::read_u32(chunk.payload);
+    if number as usize != expected {
+        return Err(Error::format("R2.8", format!("tile {number} stands where tile {expected} should be")));
+    }
+    Ok(())
+}
+
+/// R2.7.
+fn parse_index(payload: &[u8], grid: &Grid) -> Result<Vec<u32>> {
+    if grid.count() < 2 || payload.len() != grid.count() * 4 {
+        return Err(Error::format("R2.7", format!("a tile index of {} bytes for {} tiles", payload.len(), grid.count())));
+    }
+    Ok(payload.chunks_exact(4).map(LittleEndian::read_u32).collect())
+}
+
+/// Says what a file that is not ours seems to be.
+fn signature_message(bytes: &[u8]) -> String {
+    let guess: Option<&str> = match bytes {
+        [] => return "the file is empty".into(),
+        [0x89, b'P', b'N', b'G', ..] => Some("a PNG picture"),
+        [0xFF, 0xD8, 0xFF, ..] => Some("a JPEG picture"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("a WebP picture"),
+        [b'G', b'I', b'F', b'8', ..] => Some("a GIF picture"),
+        [b'B', b'M', ..] => Some("a BMP picture"),
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some("a TIFF picture"),
+        [0x89, b'A', b'E', b'M', ..] => Some("an aei model"),
+        _ => None,
+    };
+    match guess {
+        Some(guess) => format!("this is {guess}, not an aei file"),
+        None if bytes.len() < 8 && SIGNATURE.starts_with(bytes) => "the file is truncated: it ends within the signature".into(),
+        None if bytes.starts_with(b"\x89AEI") => "the file was damaged in transfer: its line ends were changed, as in text mode".into(),
+        None => "this is not an aei file".into(),
+    }
+}
+
+fn unknown_message(chunk: &Chunk<'_>) -> String {
+    match RESERVED.iter().find(|(kind, _)| **kind == chunk.kind) {
+        Some((_, what)) => format!("the file holds {what}, which this version of aei cannot read; a newer one can (R2.4)"),
+        None => format!("the file needs a decoder that knows the chunk {}; a newer version of aei may (R2.4)", chunk.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! Integers to bytes and back (SPEC 3).
+
+mod coder;
+mod tables;
+mod tile;
+
+pub(crate) use coder::StreamDecoder;
+pub(crate) use tables::Tables;
+pub(crate) use tile::{TileShape, decode_hyper, decode_tile, encode_tile};

@@ -1,0 +1,141 @@
+//! The symbols of a tile in their order (SPEC 3.3), encoder and decoder side by side.
+
+use super::coder::{StreamDecoder, Symbols};
+use crate::Result;
+use crate::net::{Analysis, EntropyNet, Model, Parameters, Tensor, phase_group, sat16, stages::Engine};
+use crate::picture::try_filled;
+
+/// Size of a tile in latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TileShape {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl TileShape {
+    fn hyper(self) -> (usize, usize) {
+        (self.rows / 4, self.columns / 4)
+    }
+}
+
+/// The four steps of R3.8, the same for both directions: `code` gets what the network says and gives the latent of each channel, in units of
+/// `2^-y_fraction`; `done` takes all latents of a position's channel group.
+fn steps(
+    net: &EntropyNet,
+    engine: &Engine,
+    model: &Model,
+    shape: TileShape,
+    z: &[i32],
+    mut code: impl FnMut(Place, u8, i16) -> Result<i32>,
+    mut done: impl FnMut(Place, &[i32]),
+) -> Result<()> {
+    let header = model.header();
+    let group_len = header.m / 4;
+    let (rows, columns) = shape.hyper();
+    let features = net.hyper(engine, rows, columns, z)?;
+    let mut context = Tensor::zeros(shape.rows, shape.columns, header.m)?;
+    let mut latents = vec![0; group_len];
+    let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
+    for step in 0..4 {
+        let parameters: Parameters = net.step(engine, step, &features, &context)?;
+        let mut positions = context.data_mut().chunks_exact_mut(header.m);
+        for row in 0..shape.rows {
+            for (column, context) in (0..shape.columns).zip(&mut positions) {
+                let first = phase_group(step, row, column) * group_len;
+                let (means, raws) = parameters.at(row, column);
+                let context = &mut context[first..first + group_len];
+                for (k, (((latent, context), mean), raw)) in latents.iter_mut().zip(context).zip(means).zip(raws).enumerate() {
+                    // R5.15
+                    let index = (((i32::from(*raw) + half) >> header.index_shift) + header.index_offset).clamp(0, highest);
+                    *latent = code(Place { row, column, channel: first + k }, index as u8, *mean)?;
+                    *context = sat16((*latent).into());
+                }
+                done(Place { row, column, channel: first }, &latents);
+            }
+        }
+        parameters.recycle(engine);
+    }
+    engine.recycle(features);
+    Ok(())
+}
+
+/// Where a latent is in its tile.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    column: usize,
+    channel: usize,
+}
+
+/// R3.7: z of a tile.
+pub(crate) fn decode_hyper(decoder: &mut StreamDecoder<'_>, model: &Model, quality: u8, shape: TileShape) -> Result<Vec<i32>> {
+    let (rows, columns) = shape.hyper();
+    let indices = model.z_index(quality);
+    let mut z = try_filled(rows * columns * indices.len(), 0)?;
+    for position in z.chunks_exact_mut(indices.len()) {
+        for (z, index) in position.iter_mut().zip(indices) {
+            *z = decoder.value(*index)?;
+        }
+    }
+    Ok(z)
+}
+
+/// A tile's stream to the features that synthesis takes (R3.7 to R3.9 and the gain of R5.9): `[rows][columns][m]`.
+pub(crate) fn decode_tile(stream: &[u8], model: &Model, engine: &Engine, quality: u8, shape: TileShape) -> Result<Tensor> {
+    let (net, synthesis, header) = (model.entropy()?, model.synthesis()?, model.header());
+    let mut decoder = StreamDecoder::new(stream, model.tables())?;
+    let z = decode_hyper(&mut decoder, model, quality, shape)?;
+    let mut features = Tensor::zeros(shape.rows, shape.columns, header.m)?;
+    let (columns, m, y_fraction) = (shape.columns, header.m, header.y_fraction);
+    let out = features.data_mut();
+    let code = |_: Place, index: u8, mean: i16| Ok((decoder.value(index)? << y_fraction) + i32::from(mean));
+    steps(net, engine, model, shape, &z, code, |place, latents| {
+        let out = &mut out[(place.row * columns + place.column) * m + place.channel..][..latents.len()];
+        synthesis.gain(quality, place.channel, latents).zip(out).for_each(|(x, out)| *out = x);
+    })?;
+    decoder.finish()?;
+    Ok(features)
+}
+
+/// A tile's latents, `[rows][columns][m]` in units of `2^-y_input_fraction`, to its stream (SPEC 6).
+pub(crate) fn encode_tile(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, quality: u8, shape: TileShape) -> Result<Vec<u8>> {
+    let (net, header, tables) = (model.entropy()?, model.header(), model.tables());
+    let z = hyper_latents(y, model, analysis, engine, shape)?;
+    let mut symbols = Symbols::with_capacity(y.len() + z.len())?;
+    let indices = model.z_index(quality);
+    let mut z_coded = try_filled(z.len(), 0)?;
+    for (position, coded) in z.chunks_exact(indices.len()).zip(z_coded.chunks_exact_mut(indices.len())) {
+        for ((z, coded), index) in position.iter().zip(coded).zip(indices) {
+            if tables.get(*index).is_some() {
+                *coded = symbols.push(*z, *index);
+            }
+        }
+    }
+    let (columns, m) = (shape.columns, header.m);
+    let finer = header.y_input_fraction - header.y_fraction;
+    let half = 1 << header.y_input_fraction >> 1;
+    let code = |place: Place, index: u8, mean: i16| {
+        let value = if tables.get(index).is_some() {
+            let y = y[(place.row * columns + place.column) * m + place.channel];
+            symbols.push((y - (i32::from(mean) << finer) + half) >> header.y_input_fraction, index)
+        } else {
+            0
+        };
+        Ok((value << header.y_fraction) + i32::from(mean))
+    };
+    steps(net, engine, model, shape, &z_coded, code, |_, _| ())?;
+    symbols.into_stream(tables)
+}
+
+/// z of a tile, rounded.
+fn hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
+    let header = model.header();
+    let round = |x: i32, shift: u32| (x + (1 << shift >> 1)) >> shift;
+    let mut input = engine.tensor(shape.rows, shape.columns, header.m)?;
+    let finer = header.y_input_fraction - header.y_fraction;
+    input.data_mut().iter_mut().zip(y).for_each(|(x, y)| *x = sat16(round(*y, finer).into()));
+    let v = analysis.hyper(engine, input)?;
+    let z = v.data().iter().map(|v| round(i32::from(*v), header.z_shift)).collect();
+    engine.recycle(v);
+    Ok(z)
+}

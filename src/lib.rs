@@ -1,0 +1,42 @@
+//! Learned image compression that decodes to the same bits on every machine.
+//!
+//! A neural *analysis* network turns a picture into integers, an entropy coder packs them into an `.aei` file, and a *synthesis* network gives the
+//! picture back. One embedded model serves every quality. The decoder uses integer arithmetic alone, from the first byte to the last pixel, so that a file
+//! means the same picture on every processor; `format-spec/SPEC.md` says exactly which.
+//!
+//! ```
+//! use aei::{Decoder, Encoder, Picture, Quality};
+//!
+//! let samples = (0..64 * 48 * 3).map(|i| (i % 251) as u8).collect();
+//! let picture = Picture::rgb(64, 48, samples)?;
+//! let file = Encoder::new().quality(Quality::percent(60)?).encode(&picture)?;
+//! let decoded = Decoder::new(&file[..])?.decode()?;
+//! assert_eq!((decoded.width(), decoded.height()), (64, 48));
+//! # Ok::<(), aei::Error>(())
+//! ```
+//!
+//! Work is spread over the current `rayon` thread pool: call from within `ThreadPool::install` to choose the number of threads.
+//!
+//! # Parts
+//! | module | stage |
+//! |---|---|
+//! | `picture` | pixels, padding, tiles; picture files through the `image` crate (feature `files`) |
+//! | `net` | the integer networks and the model file |
+//! | `entropy` | integers to bytes and back |
+//! | `container` | the chunks of a file |
+//! | `codec` | one picture through all of it, [`Encoder`] and [`Decoder`] |
+
+mod codec;
+mod container;
+mod entropy;
+mod error;
+mod net;
+mod picture;
+
+pub use codec::{Breakdown, Decoder, DecoderOptions, Encoder, Limits, Quality};
+pub use container::Info;
+pub use error::{Error, FormatError, Result};
+pub use net::{Model, ModelId, kernel_name};
+#[cfg(feature = "files")]
+pub use picture::files::{FileFormat, read_picture, write_picture};
+pub use picture::{Channels, Orientation, Picture};

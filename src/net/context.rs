@@ -1,0 +1,95 @@
+//! The entropy network: hyper-synthesis and the context model of four steps (SPEC 5.3, 5.4).
+
+use super::kernels::{Dense, Epilogue, Segment};
+use super::model::Header;
+use super::records::{Block, Reader, sat16};
+use super::stages::{Engine, Stage, Up, push_all};
+use super::tensor::Tensor;
+use crate::Result;
+
+/// `P` of R3.8.
+const SCHEDULE: [usize; 4] = [0, 3, 2, 1];
+
+/// The channel group that `step` codes at a position (R3.8).
+#[inline]
+pub(crate) fn phase_group(step: usize, row: usize, column: usize) -> usize {
+    (2 * (row % 2) + column % 2) ^ SCHEDULE[step]
+}
+
+/// The records of `ENTR`.
+pub(crate) struct EntropyNet {
+    hyper_up: [Up; 2],
+    hyper_blocks: [Block; 2],
+    adapt: Vec<Dense>,
+    trunk: Vec<Block>,
+    /// `params`, cut into one layer for each channel group: its means, then its raw scale indices.
+    params: Vec<Dense>,
+    z_shift: u32,
+}
+
+impl EntropyNet {
+    pub(crate) fn read(r: &mut Reader<'_>, h: &Header) -> Result<Self> {
+        let first_up = Up::new(&r.dense(h.nz, 4 * h.ce)?, h.ce);
+        let first_block = r.block(h.ce)?;
+        let second_up = Up::new(&r.dense(h.ce, 4 * h.ce)?, h.ce);
+        let hyper_blocks = [first_block, r.block(h.ce)?];
+        let adapt = (0..4).map(|k| Ok(r.dense(h.ce + if k > 0 { h.m } else { 0 }, h.ce)?.pack())).collect::<Result<_>>()?;
+        let trunk = r.blocks(h.n_trunk, h.ce)?;
+        let params = r.dense(h.ce, 2 * h.m)?;
+        let (m, group) = (h.m, h.m / 4);
+        let params = (0..4).map(|g| params.outputs((0..2).flat_map(move |half| (0..group).map(move |c| half * m + g * group + c))).pack()).collect();
+        Ok(Self { hyper_up: [first_up, second_up], hyper_blocks, adapt, trunk, params, z_shift: h.z_shift })
+    }
+
+    /// R5.13: z, `[rows][columns][nz]`, to hyper features at four times its size.
+    pub(crate) fn hyper(&self, engine: &Engine, rows: usize, columns: usize, z: &[i32]) -> Result<Tensor> {
+        let mut x = engine.tensor(rows, columns, z.len() / (rows * columns))?;
+        x.data_mut().iter_mut().zip(z).for_each(|(x, z)| *x = sat16(i64::from(*z) << self.z_shift));
+        let mut stages = [
+            Stage::Up(&self.hyper_up[0]),
+            Stage::block(&self.hyper_blocks[0]),
+            Stage::Up(&self.hyper_up[1]),
+            Stage::block(&self.hyper_blocks[1]),
+        ];
+        push_all(&mut stages, engine, x, true)
+    }
+
+    /// R5.15: the parameters of what `step` codes.
+    pub(crate) fn step(&self, engine: &Engine, step: usize, features: &Tensor, context: &Tensor) -> Result<Parameters> {
+        let parts: &[&Tensor] = if step == 0 { &[features] } else { &[features, context] };
+        let x = engine.dense(&self.adapt[step], parts, Epilogue::Store)?;
+        let mut trunk: Vec<Stage<'_>> = self.trunk.iter().map(Stage::block).collect();
+        let x = push_all(&mut trunk, engine, x, true)?;
+        let (len, half) = (self.params[0].outputs(), x.columns() / 2);
+        // Even columns of a row, then odd ones: each has its channel group.
+        let mut values = engine.tensor(x.rows(), x.columns(), len)?;
+        let row_len = values.row_len();
+        engine.pieces(values.data_mut(), row_len, |row, piece| {
+            for (parity, out) in piece.chunks_exact_mut(half * len).enumerate() {
+                let input = Segment { data: &x.row(row)[parity * x.channels()..], stride: 2 * x.channels(), len: x.channels() };
+                engine.kernel.dense(&self.params[phase_group(step, row, parity)], &[input], half, out, len, Epilogue::Store);
+            }
+        });
+        engine.recycle(x);
+        Ok(Parameters { values })
+    }
+}
+
+/// Means and raw scale indices for one step.
+pub(crate) struct Parameters {
+    values: Tensor,
+}
+
+impl Parameters {
+    /// Means and raw scale indices of the channel group that the step codes at a position.
+    #[inline]
+    pub(crate) fn at(&self, row: usize, column: usize) -> (&[i16], &[i16]) {
+        let len = self.values.channels();
+        let at = (column % 2) * (self.values.columns() / 2) + column / 2;
+        self.values.row(row)[at * len..][..len].split_at(len / 2)
+    }
+
+    pub(crate) fn recycle(self, engine: &Engine) {
+        engine.recycle(self.values);
+    }
+}

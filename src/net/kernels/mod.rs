@@ -1,0 +1,152 @@
+//! The arithmetic of R5.1 to R5.5, once for each instruction set.
+//!
+//! Everything the networks compute apart from copies and gains goes through the two operations of [`Kernel`]. Each implementation gives the same bits as
+//! [`scalar`]; the tests hold them to it. Accumulators wrap modulo 2^32: R4.1, checked when a model is loaded, excludes overflow, and wrapping makes
+//! the result independent of the order of summation whatever the numbers.
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod avx512;
+mod pack;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use pack::{Dense, Depthwise};
+
+/// Outputs of a dense layer are packed in blocks of this many.
+pub(crate) const BLOCK: usize = 16;
+
+/// What happens to the 16-bit results of a dense layer on their way to memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Epilogue {
+    /// Stored.
+    Store,
+    /// R5.3, then stored.
+    Leaky,
+    /// R5.5: added to what the output holds, with saturation.
+    Add,
+    /// R5.4 with this fraction, 1 to 14. The layer is one that [`Dense::gate`] packed, and `outputs / 2` numbers are stored.
+    Gate(u32),
+}
+
+impl Epilogue {
+    /// How many numbers are stored at each position of a layer of `outputs` outputs.
+    pub(crate) fn width(self, outputs: usize) -> usize {
+        if matches!(self, Self::Gate(_)) { outputs / 2 } else { outputs }
+    }
+}
+
+/// One part of a dense layer's input: the input vector of position `n` is the concatenation, over the parts, of `data[n * stride..][..len]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment<'a> {
+    pub(crate) data: &'a [i16],
+    /// Distance between two positions.
+    pub(crate) stride: usize,
+    /// Number of inputs taken from this part, even.
+    pub(crate) len: usize,
+}
+
+/// One instruction set's implementation. Single-threaded: callers split the positions.
+pub(crate) trait Kernel: Send + Sync {
+    /// The name by which `AEI_KERNEL` selects it.
+    fn name(&self) -> &'static str;
+
+    /// R5.1 at `positions` positions. Position `n` writes `out[n * out_stride..][..width]`, where `width` is `epilogue.width(outputs)`, at most `out_stride`.
+    ///
+    /// # Panics
+    /// If a slice is too short or the parts' lengths do not add up to the layer's inputs.
+    fn dense(&self, layer: &Dense, input: &[Segment<'_>], positions: usize, out: &mut [i16], out_stride: usize, epilogue: Epilogue);
+
+    /// R5.2 for one row of `width` positions: `rows` are the rows above, here and below, `[width][channels]` each (a row of zeros outside the tensor).
+    /// Positions left and right of the row are zero.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    fn depthwise(&self, layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &mut [i16]);
+}
+
+/// The kernels that this machine can run, the fastest first.
+pub(crate) fn available() -> Vec<&'static dyn Kernel> {
+    let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::sync::LazyLock;
+        static AVX512_VNNI: LazyLock<Option<avx512::Avx512Vnni>> = LazyLock::new(avx512::Avx512Vnni::new);
+        static AVX512: LazyLock<Option<avx512::Avx512>> = LazyLock::new(avx512::Avx512::new);
+        static AVX2_VNNI: LazyLock<Option<avx2::Avx2Vnni>> = LazyLock::new(avx2::Avx2Vnni::new);
+        static AVX2: LazyLock<Option<avx2::Avx2>> = LazyLock::new(avx2::Avx2::new);
+        kernels.extend(AVX512_VNNI.as_ref().map(|kernel| kernel as &dyn Kernel));
+        kernels.extend(AVX512.as_ref().map(|kernel| kernel as &dyn Kernel));
+        kernels.extend(AVX2_VNNI.as_ref().map(|kernel| kernel as &dyn Kernel));
+        kernels.extend(AVX2.as_ref().map(|kernel| kernel as &dyn Kernel));
+    }
+    kernels.push(&scalar::Scalar);
+    kernels
+}
+
+/// The kernel of that name, or the fastest.
+///
+/// # Errors
+/// A message for the user if there is no such kernel or this machine cannot run it.
+pub(crate) fn select(name: Option<&str>) -> Result<&'static dyn Kernel, String> {
+    let kernels = available();
+    let Some(name) = name else { return Ok(kernels[0]) };
+    kernels.iter().find(|kernel| kernel.name() == name).copied().ok_or_else(|| {
+        let names: Vec<_> = kernels.iter().map(|kernel| kernel.name()).collect();
+        format!("no kernel {name:?} on this machine; there are: {}", names.join(", "))
+    })
+}
+
+/// Panics unless the arguments of [`Kernel::dense`] fit together: then every access that its documentation describes is inside the slices.
+fn check_dense(layer: &Dense, input: &[Segment<'_>], positions: usize, out: &[i16], out_stride: usize, epilogue: Epilogue) {
+    let (inputs, outputs) = (layer.inputs(), layer.outputs());
+    let granule = match epilogue {
+        Epilogue::Gate(fraction) => {
+            assert!((1..=14).contains(&fraction));
+            2 * BLOCK
+        }
+        _ => BLOCK,
+    };
+    assert!(inputs.is_multiple_of(2) && outputs.is_multiple_of(granule));
+    assert_eq!(layer.weights.len(), inputs / 2 * (outputs / BLOCK));
+    assert!(layer.bias.len() == outputs && layer.shift.len() == outputs);
+    let mut total = 0_usize;
+    for segment in input {
+        assert!(segment.len.is_multiple_of(2) && fits(positions, segment.stride, segment.len, segment.data.len()), "input too short");
+        total = total.checked_add(segment.len).expect("a sum of lengths that are in memory");
+    }
+    assert_eq!(total, inputs, "the parts are not the layer's input");
+    let width = epilogue.width(outputs);
+    assert!(width <= out_stride && fits(positions, out_stride, width, out.len()), "output too short");
+}
+
+/// Panics unless the arguments of [`Kernel::depthwise`] fit together.
+fn check_depthwise(layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &[i16]) {
+    let channels = layer.channels();
+    assert!(channels.is_multiple_of(BLOCK) && layer.weights.len() == 9 * channels);
+    assert!(layer.bias.len() == channels && layer.shift.len() == channels);
+    let len = channels.checked_mul(width).expect("a row that is in memory");
+    assert!(rows.iter().all(|row| row.len() >= len) && out.len() >= len, "row too short");
+}
+
+/// Whether `available` numbers hold `positions` vectors of `len` numbers, `stride` apart.
+fn fits(positions: usize, stride: usize, len: usize, available: usize) -> bool {
+    let Some(last) = positions.checked_sub(1) else { return true };
+    last.checked_mul(stride).and_then(|start| start.checked_add(len)).is_some_and(|end| end <= available)
+}
+
+/// Cuts `positions` into as few groups as possible of at most `most`, which differ by at most 1, and calls `body` with the first position and size of each.
+/// (A full group and a small rest would cost more: a small group uses a weight too rarely for its load.)
+#[inline(always)]
+fn groups(positions: std::ops::Range<usize>, most: usize, mut body: impl FnMut(usize, usize)) {
+    let mut first = positions.start;
+    for left in (1..=positions.len().div_ceil(most)).rev() {
+        let size = (positions.end - first).div_ceil(left);
+        body(first, size);
+        first += size;
+    }
+}

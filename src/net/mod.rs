@@ -1,0 +1,41 @@
+//! The integer networks (SPEC 4 and 5).
+//!
+//! Each network takes a picture row by row: a [`stages::Stage`] holds back as few rows as its 3x3 layers need, so that memory depends on a picture's width
+//! alone and no part is computed twice.
+
+mod analysis;
+mod context;
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+pub(crate) mod kernels;
+mod model;
+mod records;
+pub(crate) mod stages;
+mod synthesis;
+mod tensor;
+
+use std::sync::OnceLock;
+
+pub(crate) use analysis::{Analysis, AnalysisStages, INPUTS};
+pub(crate) use context::{EntropyNet, Parameters, phase_group};
+pub use model::{Model, ModelId};
+pub(crate) use records::{Reader, sat16};
+pub(crate) use stages::Engine;
+pub(crate) use synthesis::{OUTPUTS, Synthesis};
+pub(crate) use tensor::Tensor;
+
+use crate::{Error, Result};
+use kernels::Kernel;
+
+/// The kernel for this machine, or the one that the environment variable `AEI_KERNEL` names.
+fn kernel() -> Result<&'static dyn Kernel> {
+    static CHOICE: OnceLock<std::result::Result<&'static dyn Kernel, String>> = OnceLock::new();
+    CHOICE.get_or_init(|| kernels::select(std::env::var("AEI_KERNEL").ok().as_deref())).clone().map_err(Error::Parameter)
+}
+
+/// Name of the instruction set that the networks run on: the best one of this machine, or the one that the environment variable `AEI_KERNEL` names.
+///
+/// # Errors
+/// [`Error::Parameter`] if `AEI_KERNEL` names one that does not exist or that this machine lacks.
+pub fn kernel_name() -> Result<&'static str> {
+    kernel().map(Kernel::name)
+}

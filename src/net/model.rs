@@ -1,0 +1,276 @@
+//! The model file (SPEC 4).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use sha2::{Digest, Sha256};
+
+use super::records::{QUALITIES, Reader};
+use super::{Analysis, EntropyNet, Synthesis};
+use crate::container::chunk::Chunks;
+use crate::entropy::Tables;
+use crate::{Error, Result};
+
+/// `\x89AEM\r\n\x1a\n`.
+const SIGNATURE: [u8; 8] = *b"\x89AEM\r\n\x1a\n";
+const EMBEDDED: &[u8] = include_bytes!("../../models/aei1/model.aem");
+/// Written by the export beside the model, so that starting the program need not hash megabytes; a test compares it with the file.
+const EMBEDDED_SHA256: &str = include_str!("../../models/aei1/model.aem.sha256");
+
+/// Names a model: the first 8 bytes of the SHA-256 of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ModelId(pub [u8; 8]);
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Sizes and constants of the networks (SPEC 4.1).
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    pub(crate) c8: usize,
+    pub(crate) c16: usize,
+    pub(crate) m: usize,
+    pub(crate) nz: usize,
+    pub(crate) ce: usize,
+    pub(crate) n8_first: u8,
+    pub(crate) n8_second: u8,
+    pub(crate) n16: u8,
+    pub(crate) n_trunk: u8,
+    pub(crate) scales: u8,
+    pub(crate) skip_below: u8,
+    pub(crate) y_fraction: u32,
+    pub(crate) z_shift: u32,
+    pub(crate) index_shift: u32,
+    pub(crate) index_offset: i32,
+    pub(crate) pixel_fraction: u32,
+    pub(crate) input_shift: u32,
+    pub(crate) y_input_fraction: u32,
+    name: String,
+}
+
+impl Header {
+    fn parse(payload: &[u8]) -> Result<Self> {
+        let mut r = Reader::new(payload);
+        let version = r.u16()?;
+        if version != 1 {
+            return Err(Error::Unsupported(format!("model file version {version} is not known here, only 1: use a newer version of aei")));
+        }
+        let mut channels = |step: usize| match usize::from(r.u16()?) {
+            n if n >= step && n <= 1024 && n.is_multiple_of(step) => Ok(n),
+            n => Err(Error::Model(format!("the model is not valid: {n} channels"))),
+        };
+        let (c8, c16, m, nz, ce) = (channels(16)?, channels(16)?, channels(64)?, channels(16)?, channels(16)?);
+        let mut number = |range: std::ops::RangeInclusive<u8>| match r.u8()? {
+            n if range.contains(&n) => Ok(n),
+            n => Err(Error::Model(format!("the model is not valid: {n} is not in {range:?}"))),
+        };
+        let (n8_first, n8_second, n16, n_trunk) = (number(0..=16)?, number(0..=16)?, number(0..=16)?, number(0..=16)?);
+        number(QUALITIES as u8..=QUALITIES as u8)?;
+        let scales = number(1..=64)?;
+        let skip_below = number(0..=scales)?;
+        let y_fraction = number(0..=8)?;
+        let header = Self {
+            c8,
+            c16,
+            m,
+            nz,
+            ce,
+            n8_first,
+            n8_second,
+            n16,
+            n_trunk,
+            scales,
+            skip_below,
+            y_fraction: y_fraction.into(),
+            z_shift: number(0..=8)?.into(),
+            index_shift: number(1..=14)?.into(),
+            index_offset: number(0..=63)?.into(),
+            pixel_fraction: number(1..=6)?.into(),
+            input_shift: number(0..=6)?.into(),
+            y_input_fraction: number(y_fraction..=12)?.into(),
+            name: {
+                let length = number(1..=32)?;
+                let name = std::str::from_utf8(r.bytes(length.into())?);
+                name.map_err(|_| Error::Model("the model is not valid: its name is not UTF-8".into()))?.to_owned()
+            },
+        };
+        r.finish()?;
+        Ok(header)
+    }
+}
+
+/// The integers that decide what a file decodes to: networks, gains and tables.
+///
+/// Networks are unpacked when they are first used: a decoder never touches the analysis.
+pub struct Model {
+    bytes: Cow<'static, [u8]>,
+    id: ModelId,
+    header: Header,
+    tables: Tables,
+    z_index: Vec<u8>,
+    entropy_chunk: Range<usize>,
+    synthesis_chunk: Range<usize>,
+    analysis_chunk: Option<Range<usize>>,
+    entropy: OnceLock<EntropyNet>,
+    synthesis: OnceLock<Synthesis>,
+    analysis: OnceLock<Analysis>,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("id", &self.id).field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// The model that is part of this crate. It is loaded once per process.
+    ///
+    /// # Errors
+    /// None in a released crate: tests load the model.
+    pub fn embedded() -> Result<Arc<Self>> {
+        static MODEL: OnceLock<Arc<Model>> = OnceLock::new();
+        if let Some(model) = MODEL.get() {
+            return Ok(Arc::clone(model));
+        }
+        let mut id = [0; 8];
+        for (byte, digits) in id.iter_mut().zip(EMBEDDED_SHA256.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).unwrap_or_default();
+            *byte = u8::from_str_radix(digits, 16).map_err(|e| Error::Model(format!("the embedded model's digest: {e}")))?;
+        }
+        let model = Arc::new(Self::parse(Cow::Borrowed(EMBEDDED), ModelId(id))?);
+        Ok(Arc::clone(MODEL.get_or_init(|| model)))
+    }
+
+    /// A model from the bytes of a model file (`.aem`). Everything in it is checked here.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the file is not a valid model, [`Error::Unsupported`] if it is of a newer version.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Arc<Self>> {
+        let digest = Sha256::digest(&bytes);
+        let mut id = [0; 8];
+        id.copy_from_slice(&digest[..8]);
+        let model = Self::parse(Cow::Owned(bytes), ModelId(id))?;
+        model.entropy()?;
+        model.synthesis()?;
+        if model.analysis_chunk.is_some() {
+            model.analysis()?;
+        }
+        Ok(Arc::new(model))
+    }
+
+    fn parse(bytes: Cow<'static, [u8]>, id: ModelId) -> Result<Self> {
+        let mut chunks = Chunks::new(&bytes, &SIGNATURE).map_err(|()| Error::Model("this is not an aei model file".into()))?;
+        let mut next = |kind: &[u8; 4]| loop {
+            let chunk = chunks.next_chunk().map_err(|e| Error::Model(format!("the model is damaged: {}", e.message)))?;
+            if &chunk.kind == kind || (kind == b"enco" && &chunk.kind == b"MEND") {
+                return Ok(chunk);
+            }
+            if chunk.is_critical() {
+                return Err(Error::Model(format!("the model is not valid: chunk {} stands where {} should be", chunk.name(), kind.escape_ascii())));
+            }
+        };
+        let header = Header::parse(next(b"MHDR")?.payload)?;
+        let tables = Tables::parse(next(b"TABL")?.payload, header.scales, header.skip_below)?;
+        let z_index = next(b"ZIDX")?.payload.to_vec();
+        if z_index.len() != QUALITIES * header.nz || z_index.iter().any(|i| *i >= header.scales) {
+            return Err(Error::Model("the model is not valid: scale indices of z".into()));
+        }
+        let range = |chunk: crate::container::chunk::Chunk<'_>| chunk.start..chunk.start + chunk.payload.len();
+        let entropy_chunk = range(next(b"ENTR")?);
+        let synthesis_chunk = range(next(b"SYNT")?);
+        let chunk = next(b"enco")?;
+        let analysis_chunk = (&chunk.kind == b"enco").then(|| range(chunk));
+        if analysis_chunk.is_some() {
+            next(b"MEND")?;
+        }
+        Ok(Self {
+            id,
+            header,
+            tables,
+            z_index,
+            entropy_chunk,
+            synthesis_chunk,
+            analysis_chunk,
+            entropy: OnceLock::new(),
+            synthesis: OnceLock::new(),
+            analysis: OnceLock::new(),
+            bytes,
+        })
+    }
+
+    /// The name by which files ask for this model.
+    pub fn id(&self) -> ModelId {
+        self.id
+    }
+
+    /// The name that its makers gave it.
+    pub fn name(&self) -> &str {
+        &self.header.name
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Scale index of each channel of z at a quality.
+    pub(crate) fn z_index(&self, quality: u8) -> &[u8] {
+        &self.z_index[usize::from(quality) * self.header.nz..][..self.header.nz]
+    }
+
+    pub(crate) fn entropy(&self) -> Result<&EntropyNet> {
+        load(&self.entropy, &self.bytes, Some(&self.entropy_chunk), |r| EntropyNet::read(r, &self.header))
+    }
+
+    pub(crate) fn synthesis(&self) -> Result<&Synthesis> {
+        load(&self.synthesis, &self.bytes, Some(&self.synthesis_chunk), |r| Synthesis::read(r, &self.header))
+    }
+
+    pub(crate) fn analysis(&self) -> Result<&Analysis> {
+        load(&self.analysis, &self.bytes, self.analysis_chunk.as_ref(), |r| Analysis::read(r, &self.header))
+    }
+}
+
+/// The network of a chunk, read on first use. Two threads may both read it; one result is kept.
+fn load<'a, T>(cell: &'a OnceLock<T>, bytes: &[u8], chunk: Option<&Range<usize>>, read: impl FnOnce(&mut Reader<'_>) -> Result<T>) -> Result<&'a T> {
+    if let Some(network) = cell.get() {
+        return Ok(network);
+    }
+    let chunk = chunk.ok_or_else(|| Error::Unsupported("this model can only decode: its file holds no analysis".into()))?;
+    let mut reader = Reader::new(&bytes[chunk.clone()]);
+    let network = read(&mut reader)?;
+    reader.finish()?;
+    Ok(cell.get_or_init(|| network))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embedded_model_has_the_stated_digest_and_loads_whole() {
+        let digest: String = Sha256::digest(EMBEDDED).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(digest, EMBEDDED_SHA256.trim());
+        let whole = Model::from_bytes(EMBEDDED.to_vec()).unwrap();
+        assert_eq!(whole.id(), Model::embedded().unwrap().id());
+        assert_eq!(whole.id().to_string(), digest[..16]);
+    }
+
+    #[test]
+    fn damaged_models_are_refused() {
+        let mut bytes = EMBEDDED.to_vec();
+        bytes[5000] ^= 1;
+        assert!(matches!(Model::from_bytes(bytes), Err(Error::Model(_))));
+        for length in [0, 7, 8, 20, 100, EMBEDDED.len() - 1] {
+            assert!(matches!(Model::from_bytes(EMBEDDED[..length].to_vec()), Err(Error::Model(_))), "{length} bytes");
+        }
+    }
+}
