@@ -36,7 +36,7 @@ mod picture;
 pub use codec::{Breakdown, Decoder, DecoderOptions, Encoder, Limits, Quality};
 pub use container::Info;
 pub use error::{Error, FormatError, Result};
-pub use net::{Model, ModelId, kernel_name};
+pub use net::{Model, ModelId, kernel_name, kernel_names};
 #[cfg(feature = "files")]
 pub use picture::files::{FileFormat, read_picture, write_picture};
 pub use picture::{Channels, Orientation, Picture};

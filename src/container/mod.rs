@@ -16,6 +16,8 @@ pub(crate) use header::Head;
 /// `\x89AEI\r\n\x1a\n`: a byte above 127, the name, and line ends that show a transfer in text mode.
 pub(crate) const SIGNATURE: [u8; 8] = *b"\x89AEI\r\n\x1a\n";
 
+/// Critical types that this crate knows.
+const KNOWN: [&[u8; 4]; 4] = [b"HEAD", b"TIDX", b"TILE", b"IEND"];
 /// Types that later drafts use. They are named in the message that refuses them.
 const RESERVED: [(&[u8; 4], &str); 4] = [(b"ICCP", "a colour profile"), (b"EXIF", "EXIF metadata"), (b"XMP ", "XMP metadata"), (b"ALPH", "an alpha plane")];
 
@@ -33,6 +35,7 @@ impl Container {
         let mut chunks = Chunks::new(&bytes, &SIGNATURE).map_err(|()| Error::format("R2.1", signature_message(&bytes)))?;
         let head = match chunks.next_chunk().map_err(|e| Error::format(e.rule, e.message))? {
             Chunk { kind, payload, .. } if &kind == b"HEAD" => Head::parse(payload)?,
+            chunk if chunk.is_critical() && !KNOWN.contains(&&chunk.kind) => return Err(Error::Unsupported(unknown_message(&chunk))),
             other => return Err(Error::format("R2.5", format!("the first chunk is {}, not HEAD", other.name()))),
         };
         let grid = head.grid();
@@ -50,6 +53,7 @@ impl Container {
                     }
                     tiles.push(chunk.start + 4..chunk.start + chunk.payload.len());
                 }
+                kind if chunk.is_critical() && !KNOWN.contains(&kind) => return Err(Error::Unsupported(unknown_message(&chunk))),
                 _ if inside => return Err(Error::format("R2.5", format!("chunk {} stands between tiles", chunk.name()))),
                 b"TIDX" => {
                     if index.is_some() || !tiles.is_empty() {
@@ -64,7 +68,6 @@ impl Container {
                     break;
                 }
                 b"HEAD" => return Err(Error::format("R2.5", "a second HEAD chunk")),
-                _ if chunk.is_critical() => return Err(Error::Unsupported(unknown_message(&chunk))),
                 _ => {}
             }
         }

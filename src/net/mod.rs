@@ -39,3 +39,8 @@ fn kernel() -> Result<&'static dyn Kernel> {
 pub fn kernel_name() -> Result<&'static str> {
     kernel().map(Kernel::name)
 }
+
+/// Names of the instruction sets that `AEI_KERNEL` can choose on this machine, best first.
+pub fn kernel_names() -> Vec<&'static str> {
+    kernels::available().into_iter().map(Kernel::name).collect()
+}

@@ -73,7 +73,7 @@ impl Header {
         number(QUALITIES as u8..=QUALITIES as u8)?;
         let scales = number(1..=64)?;
         let skip_below = number(0..=scales)?;
-        let y_fraction = number(0..=8)?;
+        let y_fraction = number(0..=6)?;
         let header = Self {
             c8,
             c16,

@@ -46,10 +46,14 @@ fn multiply_add_vnni(mut acc: __m256i, weights: __m256i, input: __m256i) -> __m2
 #[inline]
 pub(super) fn gate(a: __m256i, b: __m256i, fraction: u32) -> __m256i {
     let one = _mm256_set1_epi16(1 << fraction);
-    let b = _mm256_max_epi16(_mm256_min_epi16(b, one), _mm256_sub_epi16(_mm256_setzero_si256(), one));
+    let zero = _mm256_setzero_si256();
+    let minus_one = _mm256_sub_epi16(zero, one);
+    let b = _mm256_max_epi16(_mm256_min_epi16(b, one), minus_one);
     // The instruction is the gate for fraction 15, so `b` is made a number with 15 fractional bits. That makes 1 wrap to -1; then the result is `a`.
     let product = _mm256_mulhrs_epi16(a, _mm256_sll_epi16(b, _mm_cvtsi32_si128(15 - fraction as i32)));
-    _mm256_blendv_epi8(product, a, _mm256_cmpeq_epi16(b, one))
+    let product = _mm256_blendv_epi8(product, a, _mm256_cmpeq_epi16(b, one));
+    // At -1 the result is `-a`, which must saturate: the instruction wraps -(-32768).
+    _mm256_blendv_epi8(product, _mm256_subs_epi16(zero, a), _mm256_cmpeq_epi16(b, minus_one))
 }
 
 /// Defines a kernel: its name, its instruction-set extensions and its way to multiply and add.

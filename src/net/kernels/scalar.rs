@@ -55,7 +55,9 @@ impl Kernel for Scalar {
                     Epilogue::Gate(fraction) => {
                         let (one, half) = (1 << fraction, 1 << (fraction - 1));
                         for ((out, a), b) in out[block / 2 * BLOCK..][..BLOCK].iter_mut().zip(gated).zip(result) {
-                            *out = ((i32::from(a) * i32::from(b).clamp(-one, one) + half) >> fraction) as i16;
+                            let product = (i32::from(a) * i32::from(b).clamp(-one, one) + half) >> fraction;
+                            // The one result that 16 bits cannot hold is that of -32768 and -1.
+                            *out = product.min(i16::MAX.into()) as i16;
                         }
                     }
                 }

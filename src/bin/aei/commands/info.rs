@@ -1,0 +1,114 @@
+//! `aei info`.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use aei::{Channels, Model, Orientation};
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, Session, bits_per_pixel};
+use crate::failure::{At as _, Failure};
+use crate::paths::Place;
+
+/// Tell what .aei files hold: size, quality, model, and where the bytes go
+#[derive(Args)]
+#[command(after_help = crate::failure::exit_codes_help())]
+pub(crate) struct Info {
+    /// Files to look at
+    #[arg(value_name = "FILE", required = true)]
+    inputs: Vec<OsString>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Info {
+    pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        let inputs: Vec<Place> = self.inputs.iter().map(Place::from).collect();
+        Ok(session.for_each(&inputs, |input| input, |input| file(session, input)))
+    }
+}
+
+fn file(session: &Session, input: &Place) -> Result<(), Failure> {
+    let decoder = super::decode::open(session, input)?;
+    let info = decoder.info();
+    let embedded = Model::embedded().at(input)?;
+    let is_embedded = info.model_id == embedded.id();
+    let quality_percent = (u32::from(info.quality.get()) * 100 + 31) / 63;
+    let bpp = bits_per_pixel(info.file_bytes, info.width, info.height);
+    // Needs the model, which may not be here. All the rest is known without.
+    let breakdown = decoder.breakdown();
+
+    if session.console.json {
+        let (bytes, error) = match &breakdown {
+            Ok(parts) => (json!({ "z": parts.z, "y": parts.y, "overhead": parts.overhead }), None),
+            Err(error) => (json!(null), Some(error.to_string())),
+        };
+        return session.console.object(json!({
+            "input": input.to_string(),
+            "version": info.version,
+            "width": info.width,
+            "height": info.height,
+            "channels": info.channels.count(),
+            "source_depth": info.source_depth,
+            "orientation": info.orientation.to_exif(),
+            "quality_index": info.quality.get(),
+            "quality_percent": quality_percent,
+            "model_id": info.model_id.to_string(),
+            "model_embedded": is_embedded,
+            "tile_size": info.tile_size,
+            "tiles": info.tiles,
+            "file_bytes": info.file_bytes,
+            "bits_per_pixel": bpp,
+            "bytes": bytes,
+            "bytes_error": error,
+        }));
+    }
+
+    let channels = match info.channels {
+        Channels::Gray => "gray",
+        Channels::Rgb => "RGB",
+        _ => "other channels",
+    };
+    let model = match &session.model {
+        _ if is_embedded => format!("the built-in one, {}", embedded.name()),
+        Some(model) if model.id() == info.model_id => format!("the given one, {}", model.name()),
+        _ => "not the built-in one; decoding needs --model".into(),
+    };
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<12} {value}");
+    };
+    line("size", format!("{}x{} pixels, {channels}, from {}-bit samples", info.width, info.height, info.source_depth));
+    line("orientation", orientation(info));
+    line("quality", format!("index {} of 0..63 ({quality_percent} %)", info.quality.get()));
+    line("model", format!("{} ({model})", info.model_id));
+    line("tiles", format!("{} of at most {}x{} pixels", info.tiles, info.tile_size, info.tile_size));
+    line("file", format!("{} bytes, {bpp:.3} bits per pixel, format version {}", info.file_bytes, info.version));
+    match breakdown {
+        Ok(parts) => {
+            let share = |bytes: u64| format!("{bytes} bytes ({:.1} %)", 100.0 * bytes as f64 / info.file_bytes as f64);
+            line("  y", share(parts.y));
+            line("  z", share(parts.z));
+            line("  overhead", share(parts.overhead));
+        }
+        Err(error) => line("  parts", format!("not known: {error}")),
+    }
+    session.console.result(format_args!("{input}\n{}", text.trim_end()))
+}
+
+fn orientation(info: &aei::Info) -> String {
+    let how = match info.orientation {
+        Orientation::Normal => return "1, upright as stored".into(),
+        Orientation::FlipHorizontal => "mirrored left to right",
+        Orientation::Rotate180 => "turned by half",
+        Orientation::FlipVertical => "mirrored top to bottom",
+        Orientation::Transpose => "rows and columns swapped",
+        Orientation::Rotate90 => "turned clockwise by a quarter",
+        Orientation::Transverse => "rows and columns swapped, turned by half",
+        Orientation::Rotate270 => "turned counter-clockwise by a quarter",
+    };
+    let (width, height) = if info.orientation.swaps_sides() { (info.height, info.width) } else { (info.width, info.height) };
+    format!("{}, {how} for display: {width}x{height}", info.orientation.to_exif())
+}

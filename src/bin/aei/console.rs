@@ -1,0 +1,103 @@
+//! What the program says: messages and progress on standard error, results on standard output.
+
+use std::fmt;
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::failure::{At as _, Failure};
+
+/// How much to say, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Console {
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    pub(crate) json: bool,
+}
+
+impl Console {
+    /// A line about what was done.
+    pub(crate) fn say(&self, line: impl fmt::Display) {
+        if !self.quiet && !self.json {
+            to_stderr(line);
+        }
+    }
+
+    /// A line about how it was done.
+    pub(crate) fn detail(&self, line: impl fmt::Display) {
+        if self.verbose && !self.quiet {
+            to_stderr(format_args!("aei: {line}"));
+        }
+    }
+
+    /// Something that went well, but perhaps not as expected.
+    pub(crate) fn notice(&self, name: impl fmt::Display, notice: impl fmt::Display) {
+        if !self.quiet {
+            to_stderr(format_args!("aei: {name}: note: {notice}"));
+        }
+    }
+
+    /// What went wrong with `input`. Said even when quiet; programs get it as an object too.
+    pub(crate) fn failure(&self, input: Option<&dyn fmt::Display>, failure: &Failure) {
+        to_stderr(format_args!("aei: {}", failure.message));
+        if let (true, Some(input)) = (self.json, input) {
+            let error = json!({ "code": failure.cause as u8, "message": failure.message });
+            // There is a failure already; that it cannot be told to a program does not change it.
+            let _ = self.object(json!({ "input": input.to_string(), "error": error }));
+        }
+    }
+
+    /// One JSON object on one line of standard output.
+    pub(crate) fn object(&self, value: Value) -> Result<(), Failure> {
+        self.result(value)
+    }
+
+    /// Text on standard output. It is no failure when its reader has read enough.
+    pub(crate) fn result(&self, text: impl fmt::Display) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            other => other.at("standard output"),
+        }
+    }
+
+    /// A progress bar for the work on one file, where somebody can see it.
+    pub(crate) fn progress(&self, name: &impl fmt::Display) -> Progress {
+        let bar = if self.quiet || !io::stderr().is_terminal() {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr())
+        };
+        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:40}] {percent:>3} % {eta}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(name.to_string());
+        Progress(bar)
+    }
+}
+
+/// A progress bar that disappears when it is dropped.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// What the library calls with the work done and the whole.
+    pub(crate) fn callback(&self) -> impl Fn(u64, u64) + Send + Sync + 'static {
+        let bar = self.0.clone();
+        move |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Unlike `eprintln!`, no panic where standard error is closed.
+fn to_stderr(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

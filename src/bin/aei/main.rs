@@ -1,0 +1,41 @@
+//! The `aei` program: pictures to `.aei` files and back.
+
+mod commands;
+mod console;
+mod failure;
+mod paths;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use commands::Command;
+
+/// Turns pictures into small .aei files and back. Files decode to the same pixels on every machine.
+#[derive(Parser)]
+#[command(name = "aei", version, after_help = failure::exit_codes_help(), max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let mut command = Cli::command();
+    // The long version asks for the model and the kernel: only where it is going to be printed.
+    if std::env::args_os().any(|argument| argument == "--version") {
+        let text: &'static str = long_version().leak();
+        command = command.long_version(text);
+    }
+    let matches = command.get_matches();
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli.command.run(),
+        Err(error) => error.exit(),
+    }
+}
+
+/// What decides the bits of files and the speed of the work.
+fn long_version() -> String {
+    let model = aei::Model::embedded().map_or_else(|e| format!("none ({e})"), |model| format!("{} {}", model.name(), model.id()));
+    let kernel = aei::kernel_name().map_or_else(|e| format!("none ({e})"), str::to_owned);
+    format!("{}\nmodel   {model}\nkernel  {kernel}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,176 @@
+//! Where files come from and where they go.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::failure::{At as _, Cause, Failure};
+
+/// A file, or standard input and output, which the command line calls `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Standard,
+    Path(PathBuf),
+}
+
+impl From<&OsString> for Place {
+    fn from(argument: &OsString) -> Self {
+        if argument == "-" { Self::Standard } else { Self::Path(argument.into()) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard => f.write_str("-"),
+            // A name may hold anything; a message is one line.
+            Self::Path(path) => f.write_str(&path.to_string_lossy().replace(char::is_control, "?")),
+        }
+    }
+}
+
+/// One file to read and one to write.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) input: Place,
+    pub(crate) output: Place,
+}
+
+/// Reads a whole file, unless it has more than `limit` bytes.
+pub(crate) fn read(place: &Place, limit: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let result = match place {
+        Place::Standard => io::stdin().lock().take(limit.saturating_add(1)).read_to_end(&mut bytes),
+        Place::Path(path) => File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)),
+    };
+    result.at(place)?;
+    if bytes.len() as u64 > limit {
+        return Err(aei::Error::Limits(format!("the file is larger than the limit of {} MiB", limit >> 20))).at(place);
+    }
+    Ok(bytes)
+}
+
+/// Decides where every input's output goes, and refuses what cannot work out, before anything is read.
+///
+/// Without `-o`, a file's output stands beside it and that of standard input is standard output. `extension` is that of outputs; `ours` tells which
+/// extensions of inputs it replaces. To others it is added, so that `report.v2` does not lose its `v2`.
+pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, extension: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Job>, Failure> {
+    let file_name = |path: &Path| {
+        let name = if path.extension().and_then(OsStr::to_str).is_some_and(&ours) { path.file_stem() } else { path.file_name() };
+        let mut name = name.ok_or_else(|| Failure::usage(format!("{}: this is no name of a file", Place::Path(path.into()))))?.to_owned();
+        name.push(".");
+        name.push(extension);
+        Ok::<_, Failure>(name)
+    };
+    let folder = output.filter(|o| names_folder(o)).map(Path::new);
+    if folder.is_none() && output.is_some() && inputs.len() > 1 {
+        return Err(Failure::usage("-o names one file, but there are several inputs; give a folder that exists, or end its name in a slash"));
+    }
+    let mut jobs = Vec::with_capacity(inputs.len());
+    for input in inputs.iter().map(Place::from) {
+        let output = match (&input, folder, output) {
+            (Place::Path(path), Some(folder), _) => Place::Path(folder.join(file_name(path)?)),
+            (Place::Path(path), None, None) => Place::Path(path.with_file_name(file_name(path)?)),
+            (Place::Standard, Some(_), _) => return Err(Failure::usage("standard input has no name to use in a folder; give a file with -o")),
+            (Place::Standard, None, None) => Place::Standard,
+            (_, None, Some(output)) => Place::from(&output.to_owned()),
+        };
+        jobs.push(Job { input, output });
+    }
+    refuse_collisions(&jobs)?;
+    if let Some(folder) = folder {
+        fs::create_dir_all(folder).at(folder.display())?;
+    }
+    Ok(jobs)
+}
+
+/// Whether `-o` means a folder: one that exists, or a name with a slash at its end.
+fn names_folder(output: &OsStr) -> bool {
+    let last = output.as_encoded_bytes().last().copied();
+    last.is_some_and(|byte| std::path::is_separator(byte.into())) || Path::new(output).is_dir()
+}
+
+/// Two inputs must not be written to one place.
+fn refuse_collisions(jobs: &[Job]) -> Result<(), Failure> {
+    let mut writers: HashMap<Option<PathBuf>, &Place> = HashMap::new();
+    for Job { input, output } in jobs {
+        let key = match output {
+            Place::Standard => None,
+            Place::Path(path) => {
+                // One folder may have several names.
+                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                Some(fs::canonicalize(folder).unwrap_or_else(|_| folder.into()).join(path.file_name().unwrap_or_default()))
+            }
+        };
+        if let Some(other) = writers.insert(key, input) {
+            return Err(Failure::usage(format!("{other} and {input} would both be written to {output}; give them to aei one by one, with -o")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks before the work starts that its result can be written.
+pub(crate) fn check_output(output: &Place, force: bool) -> Result<(), Failure> {
+    match output {
+        Place::Standard if io::stdout().is_terminal() => Err(Failure::usage("a picture cannot be written to a terminal; use -o FILE or redirect the output")),
+        Place::Standard => Ok(()),
+        Place::Path(path) => match fs::metadata(path) {
+            Ok(found) if found.is_dir() => Err(Failure::new(Cause::Io, "this is a folder; the output needs a name that is free")).at(output),
+            Ok(found) if found.is_file() && !force => Err(exists()).at(output),
+            // A device or a pipe is written to, not replaced.
+            Ok(found) if !found.is_file() => Ok(()),
+            // Like the real one, but gone at once.
+            _ => temporary(path).map(drop).at(output),
+        },
+    }
+}
+
+fn exists() -> Failure {
+    Failure::new(Cause::Io, "this file exists already; use -f to overwrite it, or -o for another name")
+}
+
+/// Writes a whole file or nothing: it gets its name when all of it is on the disk.
+pub(crate) fn write(output: &Place, bytes: &[u8], force: bool) -> Result<(), Failure> {
+    let Place::Path(path) = output else {
+        let mut out = io::stdout().lock();
+        return out.write_all(bytes).and_then(|()| out.flush()).at("standard output");
+    };
+    let old = fs::metadata(path).ok();
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
+        return File::options().write(true).open(path).and_then(|mut device| device.write_all(bytes)).at(output);
+    }
+    // A link stays a link: what it points to is replaced.
+    let target = if old.is_some() { fs::canonicalize(path).at(output)? } else { path.clone() };
+    let mut file = temporary(&target).at(output)?;
+    file.write_all(bytes).at(output)?;
+    if let Some(old) = old {
+        file.as_file().set_permissions(old.permissions()).at(output)?;
+    }
+    file.as_file().sync_all().at(output)?;
+    if force {
+        file.persist(&target).map_err(|e| e.error).at(output)?;
+    } else {
+        // The file may have come into being since the check.
+        file.persist_noclobber(&target).map_err(|e| if e.error.kind() == io::ErrorKind::AlreadyExists { exists() } else { e.error.into() }).at(output)?;
+    }
+    Ok(())
+}
+
+/// A file without its final name, in the folder where it will get it: renaming works within one file system only.
+fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".aei-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Less what the user's umask says, as for any other new file.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}

@@ -1,0 +1,290 @@
+//! What the `image` crate does not tell about a file, found by walking its headers.
+//!
+//! Nothing here decides whether a file is valid: that is the decoder's part. A walk that meets something odd stops, with what it has found so far.
+
+use byteorder::{BigEndian, ByteOrder, LittleEndian};
+
+use super::FileFormat;
+
+/// What a file says about itself besides its pixels.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Headers {
+    /// Bits per sample, where that is not simply what the decoder gives.
+    pub(super) depth: Option<u8>,
+    /// Number of pictures in the file; 0 where it has not been counted.
+    pub(super) pictures: u32,
+    /// Four channels of ink.
+    pub(super) cmyk: bool,
+    /// The data end before the end mark.
+    pub(super) incomplete: bool,
+    /// EXIF data behind the pixels, where the decoder does not look.
+    pub(super) late_exif: Option<Vec<u8>>,
+    /// Colours that PNG's own chunks state, if they are not those of sRGB.
+    pub(super) png_colours: Option<String>,
+}
+
+impl Headers {
+    pub(super) fn read(format: FileFormat, bytes: &[u8]) -> Self {
+        let mut headers = Self::default();
+        // The walks use `?` to stop.
+        let _ = match format {
+            FileFormat::Gif => headers.walk_gif(bytes),
+            FileFormat::Jpeg => headers.walk_jpeg(bytes),
+            FileFormat::Png => headers.walk_png(bytes),
+            FileFormat::Tiff => headers.walk_tiff(bytes),
+            FileFormat::WebP => headers.walk_webp(bytes),
+            FileFormat::Pnm => headers.walk_pnm(bytes),
+            FileFormat::Bmp | FileFormat::Qoi => None,
+        };
+        headers
+    }
+
+    fn walk_gif(&mut self, bytes: &[u8]) -> Option<()> {
+        let table = |flags: u8| if flags & 0x80 != 0 { 3 << ((flags & 7) + 1) } else { 0 };
+        let mut at = 13 + table(*bytes.get(10)?);
+        loop {
+            match bytes.get(at)? {
+                // Extension: label, then blocks.
+                0x21 => at += 2,
+                // Image: place and size, flags, colour table, code size, then blocks.
+                0x2C => {
+                    self.pictures += 1;
+                    at += 11 + table(*bytes.get(at + 9)?);
+                }
+                _ => return None,
+            }
+            while let length @ 1.. = usize::from(*bytes.get(at)?) {
+                at += 1 + length;
+            }
+            at += 1;
+        }
+    }
+
+    fn walk_jpeg(&mut self, bytes: &[u8]) -> Option<()> {
+        self.incomplete = true;
+        let mut at = 2;
+        loop {
+            // A marker: any number of FF, then something else.
+            at += bytes.get(at..)?.iter().position(|b| *b == 0xFF)?;
+            at += bytes.get(at..)?.iter().position(|b| *b != 0xFF)?;
+            let marker = bytes[at];
+            at += 1;
+            match marker {
+                // FF00 in coded data, restart marks, and marks without content.
+                0x00 | 0x01 | 0xD0..=0xD8 => continue,
+                0xD9 => break,
+                // Start of frame: length, precision, height, width, number of components.
+                0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
+                    self.depth = Some(*bytes.get(at + 2)?).filter(|bits| (1..=16).contains(bits));
+                    self.cmyk = *bytes.get(at + 7)? == 4;
+                }
+                _ => {}
+            }
+            at += usize::from(BigEndian::read_u16(bytes.get(at..at + 2)?));
+        }
+        self.incomplete = false;
+        Some(())
+    }
+
+    fn walk_png(&mut self, bytes: &[u8]) -> Option<()> {
+        const PALETTE: u8 = 3;
+        let (mut gamma, mut primaries, mut cicp, mut srgb, mut icc, mut pixels) = (None, None, None, false, false, false);
+        let mut rest = bytes.get(8..)?;
+        while rest.len() >= 12 {
+            let length = BigEndian::read_u32(rest) as usize;
+            let Some(payload) = rest.get(8..8 + length) else { break };
+            match &rest[4..8] {
+                b"IHDR" if length >= 10 => self.depth = (payload[9] != PALETTE).then_some(payload[8]).filter(|bits| (1..=16).contains(bits)),
+                b"acTL" if length >= 4 => self.pictures = BigEndian::read_u32(payload),
+                b"gAMA" if length == 4 => gamma = Some(BigEndian::read_u32(payload)),
+                b"cHRM" if length == 32 => primaries = Some(payload),
+                b"cICP" if length == 4 => cicp = Some(payload),
+                b"sRGB" => srgb = true,
+                b"iCCP" => icc = true,
+                b"IDAT" => pixels = true,
+                b"eXIf" if pixels => self.late_exif = Some(payload.to_vec()),
+                _ => {}
+            }
+            rest = rest.get(12 + length..).unwrap_or_default();
+        }
+        // In PNG's order of precedence: cICP, iCCP (which the decoder hands out), sRGB, then gamma and chromaticities.
+        if let Some(code) = cicp {
+            // 1, 13: primaries of BT.709, transfer function of sRGB; 0: not a matrix of luma and chroma.
+            self.png_colours = (code[..2] != [1, 13]).then(|| format!("cICP {}-{}-{}", code[0], code[1], code[2]));
+        } else if !icc && !srgb {
+            const SRGB_GAMMA: u32 = 45455;
+            const SRGB_PRIMARIES: [u32; 8] = [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000];
+            let far = |a: u32, b: u32| a.abs_diff(b) > 1500;
+            if let Some(gamma) = gamma.filter(|g| *g > 0 && far(*g, SRGB_GAMMA)) {
+                self.png_colours = Some(format!("gamma {:.2}", 100_000.0 / f64::from(gamma)));
+            } else if primaries.is_some_and(|p| p.chunks_exact(4).map(BigEndian::read_u32).zip(SRGB_PRIMARIES).any(|(a, b)| far(a, b))) {
+                self.png_colours = Some("other primaries".into());
+            }
+        }
+        Some(())
+    }
+
+    fn walk_tiff(&mut self, bytes: &[u8]) -> Option<()> {
+        if bytes.starts_with(b"II") { self.walk_ifds::<LittleEndian>(bytes) } else { self.walk_ifds::<BigEndian>(bytes) }
+    }
+
+    /// Counts directories. A file may lead in a circle, hence the bound.
+    fn walk_ifds<E: ByteOrder>(&mut self, bytes: &[u8]) -> Option<()> {
+        const MOST: u32 = 65535;
+        let big = E::read_u16(bytes.get(2..4)?) == 43;
+        let offset = |at: usize| {
+            let offset = if big { E::read_u64(bytes.get(at..at.checked_add(8)?)?) } else { E::read_u32(bytes.get(at..at.checked_add(4)?)?).into() };
+            usize::try_from(offset).ok().filter(|o| *o != 0)
+        };
+        let mut at = offset(if big { 8 } else { 4 })?;
+        while self.pictures < MOST {
+            let rest = bytes.get(at..)?;
+            let (entries, first, size) = if big { (E::read_u64(rest.get(..8)?), 8, 20) } else { (E::read_u16(rest.get(..2)?).into(), 2, 12) };
+            self.pictures += 1;
+            at = at.checked_add(usize::try_from(entries).ok()?.checked_mul(size)?.checked_add(first)?)?;
+            at = offset(at)?;
+        }
+        Some(())
+    }
+
+    fn walk_webp(&mut self, bytes: &[u8]) -> Option<()> {
+        let mut rest = bytes.get(12..)?;
+        loop {
+            let length = LittleEndian::read_u32(rest.get(4..8)?) as usize;
+            if &rest[..4] == b"ANMF" {
+                self.pictures += 1;
+            }
+            rest = rest.get(8usize.checked_add(length)?.checked_add(length % 2)?..)?;
+        }
+    }
+
+    /// Bits that the largest sample value needs: `P5 640 480 4095` has 12. Comments run from `#` to the end of the line.
+    fn walk_pnm(&mut self, bytes: &[u8]) -> Option<()> {
+        let kind = *bytes.get(1)?;
+        let largest = match kind {
+            b'1' | b'4' => 1,
+            b'7' => return None,
+            _ => {
+                let header = bytes.get(2..bytes.len().min(4096))?;
+                let mut comment = false;
+                let text: Vec<u8> = header
+                    .iter()
+                    .filter(|b| {
+                        comment = (comment || **b == b'#') && **b != b'\n';
+                        !comment
+                    })
+                    .copied()
+                    .collect();
+                let number = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(2)?;
+                std::str::from_utf8(number).ok()?.parse::<u16>().ok()?
+            }
+        };
+        self.depth = Some((16 - largest.leading_zeros()) as u8).filter(|bits| *bits > 0);
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+        [&(payload.len() as u32).to_be_bytes()[..], kind, payload, &[0; 4]].concat()
+    }
+
+    fn png(chunks: &[(&[u8; 4], &[u8])]) -> Headers {
+        let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+        chunks.iter().for_each(|(kind, payload)| bytes.extend(chunk(kind, payload)));
+        Headers::read(FileFormat::Png, &bytes)
+    }
+
+    #[test]
+    fn png_depth_frames_and_late_exif() {
+        let gray4 = [0, 0, 0, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0];
+        let palette = [0, 0, 0, 1, 0, 0, 0, 1, 4, 3, 0, 0, 0];
+        assert_eq!(png(&[(b"IHDR", &gray4)]).depth, Some(4));
+        assert_eq!(png(&[(b"IHDR", &palette)]).depth, None);
+        assert_eq!(png(&[(b"acTL", &[0, 0, 0, 7, 0, 0, 0, 0])]).pictures, 7);
+        assert_eq!(png(&[(b"eXIf", b"early"), (b"IDAT", b"")]).late_exif, None);
+        assert_eq!(png(&[(b"IDAT", b""), (b"eXIf", b"late"), (b"IEND", b"")]).late_exif.as_deref(), Some(&b"late"[..]));
+    }
+
+    #[test]
+    fn png_colours_by_precedence() {
+        let linear: &[u8] = &100_000u32.to_be_bytes();
+        let usual: &[u8] = &45455u32.to_be_bytes();
+        assert_eq!(png(&[(b"gAMA", linear)]).png_colours.as_deref(), Some("gamma 1.00"));
+        assert_eq!(png(&[(b"gAMA", usual)]).png_colours, None);
+        assert_eq!(png(&[(b"gAMA", linear), (b"sRGB", &[0])]).png_colours, None);
+        assert_eq!(png(&[(b"gAMA", linear), (b"iCCP", b"x")]).png_colours, None);
+        assert_eq!(png(&[(b"cICP", &[9, 16, 0, 1]), (b"sRGB", &[0])]).png_colours.as_deref(), Some("cICP 9-16-0"));
+        assert_eq!(png(&[(b"cICP", &[1, 13, 0, 1]), (b"gAMA", linear)]).png_colours, None);
+        assert_eq!(png(&[(b"cHRM", &[0; 32])]).png_colours.as_deref(), Some("other primaries"));
+    }
+
+    #[test]
+    fn jpeg_components_and_end() {
+        let frame = |components: u8| [&[0xFF, 0xD8, 0xFF, 0xC2, 0, 8, 8, 0, 1, 0, 1, components][..], &[0xFF, 0xDA, 0, 2, 1, 0xFF, 0, 0xFF, 0xD3, 2]].concat();
+        let whole = |components| [frame(components), vec![0xFF, 0xFF, 0xD9]].concat();
+        let read = |bytes: &[u8]| Headers::read(FileFormat::Jpeg, bytes);
+        assert_eq!(read(&whole(3)), Headers { depth: Some(8), ..Headers::default() });
+        assert!(read(&whole(4)).cmyk);
+        assert!(read(&frame(3)).incomplete);
+    }
+
+    #[test]
+    fn gif_frames() {
+        let mut bytes = b"GIF89a\x01\0\x01\0\x80\0\0".to_vec();
+        bytes.extend([0; 6]);
+        for _ in 0..3 {
+            bytes.extend(b"\x21\xF9\x04\0\0\0\0\0");
+            bytes.extend(b"\x2C\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0");
+        }
+        bytes.push(0x3B);
+        assert_eq!(Headers::read(FileFormat::Gif, &bytes).pictures, 3);
+    }
+
+    #[test]
+    fn webp_frames() {
+        let mut bytes = b"RIFF\0\0\0\0WEBPVP8X\x03\0\0\0abc\0".to_vec();
+        bytes.extend(b"ANMF\x02\0\0\0ab".repeat(2));
+        assert_eq!(Headers::read(FileFormat::WebP, &bytes).pictures, 2);
+    }
+
+    #[test]
+    fn tiff_pages_even_in_a_circle() {
+        let page = |next: u32| [&[0, 0][..], &next.to_le_bytes()].concat();
+        let file = |second: u32| [b"II*\0\x08\0\0\0".to_vec(), page(14), page(second)].concat();
+        assert_eq!(Headers::read(FileFormat::Tiff, &file(0)).pictures, 2);
+        assert_eq!(Headers::read(FileFormat::Tiff, &file(8)).pictures, 65535);
+        let big = b"MM\0+\0\x08\0\0\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        assert_eq!(Headers::read(FileFormat::Tiff, big).pictures, 1);
+    }
+
+    #[test]
+    fn pnm_depth() {
+        let depth = |text: &str| Headers::read(FileFormat::Pnm, text.as_bytes()).depth;
+        assert_eq!(depth("P4\n8 8\nx"), Some(1));
+        assert_eq!(depth("P5 # size 9\n8 8\n255\nabc"), Some(8));
+        assert_eq!(depth("P6\n8 8\n# a comment\n4095\nabc"), Some(12));
+        assert_eq!(depth("P2 8"), None);
+    }
+
+    /// Every walk ends, without a panic, wherever a file is cut.
+    #[test]
+    fn anything_goes() {
+        let mut state = 1u32;
+        for round in 0..2000 {
+            let bytes: Vec<u8> = (0..round % 97)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    // Many bytes that mean something.
+                    if state >> 30 == 0 { 0xFF } else { (state >> 24) as u8 }
+                })
+                .collect();
+            for format in [FileFormat::Gif, FileFormat::Jpeg, FileFormat::Png, FileFormat::Pnm, FileFormat::Tiff, FileFormat::WebP] {
+                Headers::read(format, &bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Size and quality on Kodak pictures, against the figures that the trained weights give in the floating-point reference.
+//!
+//! The pictures are not part of the project: the environment variable `AEI_KODAK` names their folder (`kodim01.png` …); without it and without
+//! `../shared/data/kodak` these tests do nothing but say so.
+#![cfg(feature = "files")]
+
+use std::path::{Path, PathBuf};
+
+use aei::{Decoder, Encoder, Quality};
+
+fn folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("AEI_KODAK").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/kodak"), PathBuf::from);
+    if !folder.is_dir() {
+        println!("skipped: no Kodak pictures in {}", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+/// Checks the pictures and qualities that `pick` picks: whole files within 1.5 % of the reference's bits, PSNR within 0.05 dB.
+fn check(pick: impl Fn(&str, u64) -> bool) {
+    let Some(folder) = folder() else { return };
+    let expected: serde_json::Value = serde_json::from_str(include_str!("data/expected.json")).unwrap();
+    let (mut count, mut worst_size, mut worst_psnr) = (0, 0f64, 0f64);
+    for row in expected.as_array().unwrap() {
+        let (name, quality) = (row["picture"].as_str().unwrap(), row["quality"].as_u64().unwrap());
+        if !pick(name, quality) {
+            continue;
+        }
+        let (picture, _) = aei::read_picture(&std::fs::read(folder.join(name)).unwrap()).unwrap();
+        let file = Encoder::new().quality(Quality::index(quality as u8).unwrap()).encode(&picture).unwrap();
+        let decoded = Decoder::new(&file[..]).unwrap().decode().unwrap();
+        let squares: f64 = picture.samples().iter().zip(decoded.samples()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+        let psnr = 10. * (255f64.powi(2) * decoded.samples().len() as f64 / squares).log10();
+        let size = file.len() as f64 / row["bytes"].as_f64().unwrap() - 1.;
+        let difference = psnr - row["psnr"].as_f64().unwrap();
+        println!("{name} q{quality}: {} bytes ({:+.2} %), {psnr:.3} dB ({difference:+.3})", file.len(), 100. * size);
+        assert!(size.abs() < 0.015, "{name} q{quality}: size differs by {:.2} %", 100. * size);
+        assert!(difference.abs() < 0.05, "{name} q{quality}: PSNR differs by {difference:.3} dB");
+        (count, worst_size, worst_psnr) = (count + 1, worst_size.max(size.abs()), worst_psnr.max(difference.abs()));
+    }
+    println!("{count} files: size within {:.2} %, PSNR within {worst_psnr:.3} dB", 100. * worst_size);
+    assert!(count > 0);
+}
+
+#[test]
+fn a_few_pictures_match_the_reference() {
+    check(|name, quality| match quality {
+        8 | 56 => ["kodim03.png", "kodim13.png", "kodim20.png"].contains(&name),
+        _ => name == "kodim19.png",
+    });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn all_pictures_match_the_reference() {
+    check(|_, _| true);
+}
