@@ -40,7 +40,8 @@ impl Quality {
 
 impl Default for Quality {
     fn default() -> Self {
-        Self(32)
+        // 60 %: chosen by looking at pictures next to their originals at two-fold size. Below index 30 fine hair and flat dark parts show blocks.
+        Self(38)
     }
 }
 

@@ -10,6 +10,9 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+#[allow(unsafe_code)]
+mod neon;
 mod pack;
 mod scalar;
 #[cfg(test)]
@@ -83,6 +86,12 @@ pub(crate) fn available() -> Vec<&'static dyn Kernel> {
         kernels.extend(AVX512.as_ref().map(|kernel| kernel as &dyn Kernel));
         kernels.extend(AVX2_VNNI.as_ref().map(|kernel| kernel as &dyn Kernel));
         kernels.extend(AVX2.as_ref().map(|kernel| kernel as &dyn Kernel));
+    }
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    {
+        use std::sync::LazyLock;
+        static NEON: LazyLock<Option<neon::Neon>> = LazyLock::new(neon::Neon::new);
+        kernels.extend(NEON.as_ref().map(|kernel| kernel as &dyn Kernel));
     }
     kernels.push(&scalar::Scalar);
     kernels
