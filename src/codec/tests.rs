@@ -199,8 +199,7 @@ fn pictures_come_back_as_they_were_nearly() {
 fn limits_are_kept() {
     let file = Encoder::new().encode(&scene(100, 50, Channels::Rgb, 1)).unwrap();
     let with = |limits: Limits| {
-        let mut options = DecoderOptions::default();
-        options.limits = limits;
+        let options = DecoderOptions { limits, ..DecoderOptions::default() };
         Decoder::with_options(&file[..], options).and_then(|d| d.decode())
     };
     assert!(with(Limits::none()).is_ok());

@@ -15,6 +15,8 @@ pub(super) struct Headers {
     pub(super) pictures: u32,
     /// Four channels of ink.
     pub(super) cmyk: bool,
+    /// A way of coding that the decoder takes for damage.
+    pub(super) unknown_coding: Option<&'static str>,
     /// The data end before the end mark.
     pub(super) incomplete: bool,
     /// EXIF data behind the pixels, where the decoder does not look.
@@ -77,6 +79,12 @@ impl Headers {
                 0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                     self.depth = Some(*bytes.get(at + 2)?).filter(|bits| (1..=16).contains(bits));
                     self.cmyk = *bytes.get(at + 7)? == 4;
+                    self.unknown_coding = match marker {
+                        0xC0..=0xC2 => None,
+                        0xC3 | 0xC7 | 0xCB | 0xCF => Some("lossless JPEG"),
+                        0xC9.. => Some("arithmetic coding"),
+                        _ => Some("hierarchical JPEG"),
+                    };
                 }
                 _ => {}
             }
@@ -230,6 +238,9 @@ mod tests {
         assert_eq!(read(&whole(3)), Headers { depth: Some(8), ..Headers::default() });
         assert!(read(&whole(4)).cmyk);
         assert!(read(&frame(3)).incomplete);
+        let mut arithmetic = whole(3);
+        arithmetic[3] = 0xC9;
+        assert_eq!(read(&arithmetic).unknown_coding, Some("arithmetic coding"));
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Reads a picture file: PNG, JPEG, WebP, TIFF, BMP, PNM, GIF or QOI, recognised by its content.
+/// Reads a picture file: PNG, JPEG, WebP, TIFF, BMP, PNM, GIF or QOI, recognised by its content. Default [`Limits`] are in force;
+/// [`Picture::from_file_bytes`] takes others.
 ///
 /// Gray stays gray. Palettes become RGB. Samples of other depths than 8 bits are scaled to 8, with rounding. Samples are not turned:
 /// [`Picture::orientation`] tells what the file says about that.
@@ -64,12 +65,29 @@ impl fmt::Display for Notice {
 /// # Errors
 /// - [`Error::Format`] if the file is damaged or of no known kind; [`FormatError::rule`](crate::FormatError::rule) is the name of its format then.
 /// - [`Error::Unsupported`] for what a [`Picture`] cannot hold: transparency, CMYK, floating-point samples, sides above 65535 pixels.
-/// - [`Error::Limits`] if the picture has more pixels, or needs more memory to be read, than `limits` allow.
-pub fn read_picture(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
+/// - [`Error::Limits`] if the picture has more pixels, or needs more memory to be read, than the limits allow.
+pub fn read_picture(bytes: &[u8]) -> Result<(Picture, Vec<Notice>)> {
+    read(bytes, &Limits::default())
+}
+
+impl Picture {
+    /// As [`read_picture`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`read_picture`].
+    pub fn from_file_bytes(bytes: &[u8], limits: &Limits) -> Result<(Self, Vec<Notice>)> {
+        read(bytes, limits)
+    }
+}
+
+fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     let format = format::require(bytes)?;
     let headers = Headers::read(format, bytes);
     if headers.cmyk {
         return Err(cmyk());
+    }
+    if let Some(what) = headers.unknown_coding {
+        return Err(not_read(format, what));
     }
 
     let mut allowed = image::Limits::no_limits();
@@ -150,6 +168,10 @@ fn too_much_memory(limits: &Limits) -> Error {
     Error::Limits(format!("reading the picture needs more memory than the limit of {} MiB", limits.max_memory >> 20))
 }
 
+fn not_read(format: FileFormat, what: &str) -> Error {
+    Error::Unsupported(format!("this kind of {format} file is not read ({what}); convert it to a gray or RGB PNG first"))
+}
+
 fn read_error(error: ImageError, format: FileFormat, limits: &Limits) -> Error {
     let name = format.name();
     match error {
@@ -164,11 +186,11 @@ fn read_error(error: ImageError, format: FileFormat, limits: &Limits) -> Error {
     }
 }
 
-/// Other crates' messages may have line breaks and full stops.
+/// Other crates' messages may have line breaks, quotation marks, full stops, and whole structures at their end.
 fn one_line(message: &dyn fmt::Display) -> String {
     let message = message.to_string();
-    let words: Vec<&str> = message.split_whitespace().collect();
-    words.join(" ").trim_end_matches('.').to_owned()
+    let words: Vec<&str> = message.split('{').next().unwrap_or_default().split_whitespace().collect();
+    words.join(" ").trim_matches(['"', '.']).to_owned()
 }
 
 #[cfg(test)]
