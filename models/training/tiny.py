@@ -17,7 +17,7 @@ import export
 import model
 
 CONFIG = dict(c8=32, c16=32, m=64, nz=16, ce=16, n8=2, n16=1)
-SIZES = dict(bias=0.02, log=0.2, inp=1.0, depth=1.0, gate=1.5, out=0.15, mix=0.15, params=4.0)  # by layer; 0.5 elsewhere
+SIZES = dict(bias=0.02, log=0.2, inp=1.0, depth=1.0, gate=1.5, out=0.05, mix=0.05, params=4.0)  # by layer; 0.5 elsewhere
 
 
 def network(seed: int = 1) -> model.Codec:
@@ -36,7 +36,12 @@ def network(seed: int = 1) -> model.Codec:
             back.log.copy_(-there.log)
         net.entropy.z_scale.log.add_(torch.linspace(0, 1.4, len(net.entropy.z_scale.log))[:, None])
         net.entropy.z_scale.log[:, 0] = -2.2  # one channel of z that is never coded
-    return model.init_linear(net).eval()
+        latents = [torch.from_numpy(0.05 * random.standard_normal((CONFIG["m"] - CONFIG["c16"], CONFIG["c16"]))) for _ in range(2)]
+    model.init_linear(net)
+    with torch.no_grad():  # the linear start leaves latents beyond c16 empty
+        net.analysis.tail[-1].weight[CONFIG["c16"]:, :, 0, 0] = latents[0].float()
+        net.synthesis.head[0].weight[:, CONFIG["c16"]:, 0, 0] = latents[1].float().t()
+    return net.eval()
 
 
 def build(name: str = "tiny") -> export.aem.Model:
