@@ -86,6 +86,9 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     if headers.cmyk {
         return Err(cmyk());
     }
+    if let Some(what) = headers.damage {
+        return Err(damaged(format, what));
+    }
     if let Some(what) = headers.unknown_coding {
         return Err(not_read(format, what));
     }
@@ -136,7 +139,7 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
 
 fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> Result<()> {
     if width == 0 || height == 0 {
-        return Err(Error::format(format.name(), format!("the file is damaged: it claims {width}x{height} pixels")));
+        return Err(damaged(format, &format!("it claims {width}x{height} pixels")));
     }
     if width > MAX_SIDE || height > MAX_SIDE {
         return Err(Error::Unsupported(format!("the picture has {width}x{height} pixels; aei stores sides of up to {MAX_SIDE}")));
@@ -172,25 +175,32 @@ fn not_read(format: FileFormat, what: &str) -> Error {
     Error::Unsupported(format!("this kind of {format} file is not read ({what}); convert it to a gray or RGB PNG first"))
 }
 
+fn damaged(format: FileFormat, what: &str) -> Error {
+    Error::format(format.name(), format!("the file is damaged: {what}"))
+}
+
 fn read_error(error: ImageError, format: FileFormat, limits: &Limits) -> Error {
-    let name = format.name();
     match error {
         ImageError::Limits(_) => too_much_memory(limits),
-        ImageError::Unsupported(e) => {
-            Error::Unsupported(format!("this kind of {name} file cannot be read ({}); convert it to a gray or RGB PNG first", one_line(&e)))
-        }
+        ImageError::Unsupported(e) => not_read(format, &one_line(&e)),
         // There is no device to fail: the bytes are in memory.
-        ImageError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => Error::format(name, "the file is truncated"),
-        ImageError::Decoding(e) => Error::format(name, format!("the file is damaged: {}", e.source().map_or_else(|| one_line(&e), |source| one_line(&source)))),
-        other => Error::format(name, format!("the file is damaged: {}", one_line(&other))),
+        ImageError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => Error::format(format.name(), "the file is truncated"),
+        ImageError::Decoding(e) => damaged(format, &e.source().map_or_else(|| one_line(&e), |source| one_line(&source))),
+        other => damaged(format, &one_line(&other)),
     }
 }
 
 /// Other crates' messages may have line breaks, quotation marks, full stops, and whole structures at their end.
 fn one_line(message: &dyn fmt::Display) -> String {
+    const LONGEST: usize = 160;
     let message = message.to_string();
     let words: Vec<&str> = message.split('{').next().unwrap_or_default().split_whitespace().collect();
-    words.join(" ").trim_matches(['"', '.']).to_owned()
+    let mut line = words.join(" ").trim_matches(['"', '.']).to_owned();
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) struct Encode {
     /// File or folder to write to; a folder exists already or ends in a slash
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<OsString>,
-    /// Quality, 0 (smallest file) to 100 (closest to the original)
+    /// Quality, 0 (smallest file) to 100 (closest to the original) [default: visually very good]
     #[arg(short, long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(0..=100))]
     quality: Option<u8>,
     /// Quality as one of the format's 64 steps
