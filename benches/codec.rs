@@ -27,7 +27,9 @@ fn codec(c: &mut Criterion) {
         let encoder = Encoder::new().quality(Quality::default());
         let file = encoder.encode(&picture).unwrap();
         group.bench_function(format!("encode, {threads} threads"), |b| b.iter(|| pool.install(|| encoder.encode(black_box(&picture)).unwrap())));
-        group.bench_function(format!("decode, {threads} threads"), |b| b.iter(|| pool.install(|| Decoder::new(black_box(&file[..])).unwrap().decode().unwrap())));
+        group.bench_function(format!("decode, {threads} threads"), |b| {
+            b.iter(|| pool.install(|| Decoder::new(black_box(&file[..])).unwrap().decode().unwrap()))
+        });
     }
     group.finish();
 }

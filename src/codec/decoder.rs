@@ -207,11 +207,12 @@ impl Decoder {
         let by_tile = places.len() > 1 && places.len() >= rayon::current_num_threads();
         let decode = |place: &TilePlace| {
             let engine = Engine::new(!by_tile)?;
-            decode_tile(self.container.tile(place.number), model, &engine, quality, TileShape { rows, columns: place.columns.len() })
-                .map_err(|error| match error {
+            decode_tile(self.container.tile(place.number), model, &engine, quality, TileShape { rows, columns: place.columns.len() }).map_err(|error| {
+                match error {
                     Error::Format(error) => Error::format(error.rule(), format!("tile {}: {}", place.number, error.message())),
                     other => other,
-                })
+                }
+            })
         };
         let mut tiles: Vec<_> = if by_tile { places.par_iter().map(decode).collect() } else { places.iter().map(decode).collect() };
         if tiles.len() == 1 {

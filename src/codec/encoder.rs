@@ -40,7 +40,11 @@ impl Default for Encoder {
 
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Encoder").field("quality", &self.quality).field("tile_size", &(1u32 << self.tile_log2)).field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("Encoder")
+            .field("quality", &self.quality)
+            .field("tile_size", &(1u32 << self.tile_log2))
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 

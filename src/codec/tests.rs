@@ -173,7 +173,9 @@ fn rms(a: &Picture, b: &Picture) -> f64 {
 
 #[test]
 fn pictures_come_back_as_they_were_nearly() {
-    for (width, height, channels) in [(1, 1, Channels::Rgb), (1, 1, Channels::Gray), (65, 3, Channels::Rgb), (2, 130, Channels::Gray), (320, 257, Channels::Rgb)] {
+    for (width, height, channels) in
+        [(1, 1, Channels::Rgb), (1, 1, Channels::Gray), (65, 3, Channels::Rgb), (2, 130, Channels::Gray), (320, 257, Channels::Rgb)]
+    {
         let picture = scene(width, height, channels, 3).with_source_depth(16).unwrap().with_orientation(Orientation::Rotate90);
         let mut last = f64::MAX;
         for index in [0, 30, 63] {

@@ -10,8 +10,8 @@ use byteorder::{ByteOrder, LittleEndian};
 use crate::picture::tiles::Grid;
 use crate::{Error, Result};
 use chunk::{Chunk, Chunks};
-pub use header::Info;
 pub(crate) use header::Head;
+pub use header::Info;
 
 /// `\x89AEI\r\n\x1a\n`: a byte above 127, the name, and line ends that show a transfer in text mode.
 pub(crate) const SIGNATURE: [u8; 8] = *b"\x89AEI\r\n\x1a\n";

@@ -62,7 +62,9 @@ fn r2_1_signature() {
 
 #[test]
 fn r2_1_foreign_files_are_named() {
-    for (bytes, expected) in [(&b"\x89PNG\r\n\x1a\n\0\0"[..], "PNG"), (b"\xff\xd8\xff\xe0", "JPEG"), (b"\x89AEI\n\x1a\n", "text mode"), (b"", "empty"), (b"\x89AE", "truncated")] {
+    for (bytes, expected) in
+        [(&b"\x89PNG\r\n\x1a\n\0\0"[..], "PNG"), (b"\xff\xd8\xff\xe0", "JPEG"), (b"\x89AEI\n\x1a\n", "text mode"), (b"", "empty"), (b"\x89AE", "truncated")]
+    {
         let message = Container::parse(bytes.to_vec()).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }

@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn r3_5_escapes_of_every_length() {
-        let values: Vec<(i32, u8)> = (0..20).flat_map(|b| [((1 << b) + 1, 1), (-(1 << b) - 1, 2), (1 << b, 2)]).chain([(MAX_VALUE, 1), (-MAX_VALUE, 2)]).collect();
+        let values: Vec<(i32, u8)> =
+            (0..20).flat_map(|b| [((1 << b) + 1, 1), (-(1 << b) - 1, 2), (1 << b, 2)]).chain([(MAX_VALUE, 1), (-MAX_VALUE, 2)]).collect();
         round_trip(&values);
     }
 

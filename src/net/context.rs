@@ -45,12 +45,7 @@ impl EntropyNet {
     pub(crate) fn hyper(&self, engine: &Engine, rows: usize, columns: usize, z: &[i32]) -> Result<Tensor> {
         let mut x = engine.tensor(rows, columns, z.len() / (rows * columns))?;
         x.data_mut().iter_mut().zip(z).for_each(|(x, z)| *x = sat16(i64::from(*z) << self.z_shift));
-        let mut stages = [
-            Stage::Up(&self.hyper_up[0]),
-            Stage::block(&self.hyper_blocks[0]),
-            Stage::Up(&self.hyper_up[1]),
-            Stage::block(&self.hyper_blocks[1]),
-        ];
+        let mut stages = [Stage::Up(&self.hyper_up[0]), Stage::block(&self.hyper_blocks[0]), Stage::Up(&self.hyper_up[1]), Stage::block(&self.hyper_blocks[1])];
         push_all(&mut stages, engine, x, true)
     }
 

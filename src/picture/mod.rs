@@ -140,9 +140,7 @@ impl Picture {
 /// A vector of `len` copies of `value`, or an error where memory runs out: sizes come from files.
 pub(crate) fn try_filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>> {
     let mut vector = Vec::new();
-    vector
-        .try_reserve_exact(len)
-        .map_err(|_| Error::Limits(format!("there is no memory for {} more bytes", (len as u128) * size_of::<T>() as u128)))?;
+    vector.try_reserve_exact(len).map_err(|_| Error::Limits(format!("there is no memory for {} more bytes", (len as u128) * size_of::<T>() as u128)))?;
     vector.resize(len, value);
     Ok(vector)
 }
