@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 fn photo() -> Picture {
     let (crop, _) = aei::read_picture(include_bytes!("../tests/data/budgie.jpg")).unwrap();
     let (width, height, side) = (1920, 1080, crop.width());
-    let mirror = |v: u32| if v / side % 2 == 0 { v % side } else { side - 1 - v % side };
+    let mirror = |v: u32| if (v / side).is_multiple_of(2) { v % side } else { side - 1 - v % side };
     let samples = (0..height)
         .flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| (mirror(y) * side + mirror(x)) * 3 + c)))
         .map(|at| crop.samples()[at as usize])

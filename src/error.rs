@@ -9,7 +9,8 @@ pub enum Error {
     /// Reading or writing failed. The file may be fine: try again, or look at the disk.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The file breaks the format: it is damaged, truncated, or not what it claims to be. The message names the rule of the specification.
+    /// The file breaks the format: it is damaged, truncated, or not what it claims to be. The message names the rule of the
+    /// specification or, where a picture file is read, its format.
     #[error("{0}")]
     Format(FormatError),
     /// The caller asked for something that does not exist, for example a quality index of 64. A mistake in the calling program.
@@ -35,7 +36,8 @@ pub struct FormatError {
 }
 
 impl FormatError {
-    /// Label of the rule of `format-spec/SPEC.md` that is broken, such as `R2.3`.
+    /// Label of the rule of `format-spec/SPEC.md` that is broken, such as `R2.3`; for a picture file, the name of its
+    /// format, such as `PNG`.
     pub fn rule(&self) -> &'static str {
         self.rule
     }

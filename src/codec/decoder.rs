@@ -190,11 +190,10 @@ impl Decoder {
                 let cells = stages.push(&engine, band, last)?;
                 output.write(&engine, &cells);
                 engine.recycle(cells);
+                let row_len = output.width * output.channels.count();
+                super::report(&self.progress, head.height - (output.samples.len() / row_len) as u32, head.height);
             }
             engine.recycle(latents);
-            if let Some(progress) = &self.progress {
-                progress(head.height as u64 * (row as u64 + 1) / grid.rows() as u64, head.height.into());
-            }
         }
         Ok(())
     }

@@ -106,12 +106,10 @@ impl Encoder {
         let mut latents = LatentRows::new(picture, analysis, &grid, quality, model.header().m, model.header().input_shift);
         let mut tiles = Vec::new();
         for row in 0..grid.rows() {
-            let y = latents.take(&engine, grid.row_height(row))?;
+            let y = latents.take(&engine, grid.row_height(row), &self.progress)?;
             self.encode_row(&mut tiles, &y, &model, analysis, &grid, row)?;
-            if let Some(progress) = &self.progress {
-                progress(((latents.next_cell_row * 8) as u64).min(head.height.into()), head.height.into());
-            }
         }
+        super::report(&self.progress, head.height, head.height);
         container::assemble(&head, &tiles)
     }
 
@@ -169,7 +167,7 @@ impl<'a> LatentRows<'a> {
     }
 
     /// The next rows of latents: `[rows][columns][m]`.
-    fn take(&mut self, engine: &Engine, rows: usize) -> Result<Vec<i32>> {
+    fn take(&mut self, engine: &Engine, rows: usize, progress: &Progress) -> Result<Vec<i32>> {
         let row_len = self.cell_columns * 8 / LATENT * self.m;
         self.ready
             .try_reserve((rows * row_len).saturating_sub(self.ready.len()) + BAND * row_len)
@@ -187,6 +185,9 @@ impl<'a> LatentRows<'a> {
                 }
             });
             engine.recycle(features);
+            // The last rows are done when their tiles are coded.
+            let height = self.picture.height();
+            super::report(progress, (self.next_cell_row as u32 * 8).min(height - 1), height);
         }
         let rest = self.ready.split_off(rows * row_len);
         Ok(std::mem::replace(&mut self.ready, rest))

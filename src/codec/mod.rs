@@ -18,5 +18,12 @@ const BAND: usize = 16;
 /// Told how far the work has come: steps done, steps in all.
 type Progress = Option<Arc<dyn Fn(u64, u64) + Send + Sync>>;
 
+/// Tells how many rows of pixels are done.
+fn report(progress: &Progress, done: u32, total: u32) {
+    if let Some(progress) = progress {
+        progress(done.into(), total.into());
+    }
+}
+
 #[cfg(test)]
 mod tests;

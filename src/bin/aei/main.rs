@@ -5,11 +5,13 @@ mod console;
 mod failure;
 mod paths;
 
+use std::panic;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use commands::Command;
+use failure::Cause;
 
 /// Turns pictures into small .aei files and back. Files decode to the same pixels on every machine.
 #[derive(Parser)]
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
     }
     let matches = command.get_matches();
     match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli.command.run(),
+        // The panic has been told by then; what is left is to keep the promise about exit codes.
+        Ok(cli) => panic::catch_unwind(|| cli.command.run()).unwrap_or(ExitCode::from(Cause::Internal as u8)),
         Err(error) => error.exit(),
     }
 }

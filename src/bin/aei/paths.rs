@@ -84,7 +84,7 @@ pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, extension: &str,
     }
     refuse_collisions(&jobs)?;
     if let Some(folder) = folder {
-        fs::create_dir_all(folder).at(folder.display())?;
+        fs::create_dir_all(folder).at(Place::Path(folder.into()))?;
     }
     Ok(jobs)
 }

@@ -23,8 +23,7 @@ impl Vectors {
 
     fn good(&mut self, name: &str, file: &[u8]) {
         self.write(name, file);
-        let mut options = DecoderOptions::default();
-        options.model = self.model.clone();
+        let options = DecoderOptions { model: self.model.clone(), ..DecoderOptions::default() };
         let picture = Decoder::with_options(file, options).unwrap().decode().unwrap();
         let digest: String = Sha256::digest(picture.samples()).iter().map(|b| format!("{b:02x}")).collect();
         if self.model.is_some() {

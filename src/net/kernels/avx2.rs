@@ -12,7 +12,7 @@ use super::{BLOCK, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, che
 const TILE: usize = 6;
 
 /// Input that is worked on at a time for all outputs should stay in the second-level cache; in bytes.
-const CACHED: usize = 1 << 17;
+const CACHED: usize = 1 << 16;
 
 /// What does not change from tile to tile.
 struct Job<'a> {

@@ -15,6 +15,10 @@ pub(super) struct Headers {
     pub(super) pictures: u32,
     /// Four channels of ink.
     pub(super) cmyk: bool,
+    /// A way of coding that the decoder takes for damage.
+    pub(super) unknown_coding: Option<&'static str>,
+    /// Damage that the decoder does not notice before it panics.
+    pub(super) damage: Option<&'static str>,
     /// The data end before the end mark.
     pub(super) incomplete: bool,
     /// EXIF data behind the pixels, where the decoder does not look.
@@ -77,6 +81,12 @@ impl Headers {
                 0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                     self.depth = Some(*bytes.get(at + 2)?).filter(|bits| (1..=16).contains(bits));
                     self.cmyk = *bytes.get(at + 7)? == 4;
+                    self.unknown_coding = match marker {
+                        0xC0..=0xC2 => None,
+                        0xC3 | 0xC7 | 0xCB | 0xCF => Some("lossless JPEG"),
+                        0xC9.. => Some("arithmetic coding"),
+                        _ => Some("hierarchical JPEG"),
+                    };
                 }
                 _ => {}
             }
@@ -95,6 +105,8 @@ impl Headers {
             let Some(payload) = rest.get(8..8 + length) else { break };
             match &rest[4..8] {
                 b"IHDR" if length >= 10 => self.depth = (payload[9] != PALETTE).then_some(payload[8]).filter(|bits| (1..=16).contains(bits)),
+                // Without a palette to need it, PLTE is but a suggestion.
+                b"PLTE" if self.depth.is_none() && (!length.is_multiple_of(3) || length > 3 * 256) => self.damage = Some("a palette of impossible length"),
                 b"acTL" if length >= 4 => self.pictures = BigEndian::read_u32(payload),
                 b"gAMA" if length == 4 => gamma = Some(BigEndian::read_u32(payload)),
                 b"cHRM" if length == 32 => primaries = Some(payload),
@@ -204,6 +216,9 @@ mod tests {
         let palette = [0, 0, 0, 1, 0, 0, 0, 1, 4, 3, 0, 0, 0];
         assert_eq!(png(&[(b"IHDR", &gray4)]).depth, Some(4));
         assert_eq!(png(&[(b"IHDR", &palette)]).depth, None);
+        assert_eq!(png(&[(b"IHDR", &palette), (b"PLTE", &[0; 768])]).damage, None);
+        assert!(png(&[(b"IHDR", &palette), (b"PLTE", &[0; 14])]).damage.is_some());
+        assert!(png(&[(b"IHDR", &palette), (b"PLTE", &[0; 771])]).damage.is_some());
         assert_eq!(png(&[(b"acTL", &[0, 0, 0, 7, 0, 0, 0, 0])]).pictures, 7);
         assert_eq!(png(&[(b"eXIf", b"early"), (b"IDAT", b"")]).late_exif, None);
         assert_eq!(png(&[(b"IDAT", b""), (b"eXIf", b"late"), (b"IEND", b"")]).late_exif.as_deref(), Some(&b"late"[..]));
@@ -230,6 +245,9 @@ mod tests {
         assert_eq!(read(&whole(3)), Headers { depth: Some(8), ..Headers::default() });
         assert!(read(&whole(4)).cmyk);
         assert!(read(&frame(3)).incomplete);
+        let mut arithmetic = whole(3);
+        arithmetic[3] = 0xC9;
+        assert_eq!(read(&arithmetic).unknown_coding, Some("arithmetic coding"));
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Reads a picture file: PNG, JPEG, WebP, TIFF, BMP, PNM, GIF or QOI, recognised by its content.
+/// Reads a picture file: PNG, JPEG, WebP, TIFF, BMP, PNM, GIF or QOI, recognised by its content. Default [`Limits`] are in force;
+/// [`Picture::from_file_bytes`] takes others.
 ///
 /// Gray stays gray. Palettes become RGB. Samples of other depths than 8 bits are scaled to 8, with rounding. Samples are not turned:
 /// [`Picture::orientation`] tells what the file says about that.
@@ -64,12 +65,32 @@ impl fmt::Display for Notice {
 /// # Errors
 /// - [`Error::Format`] if the file is damaged or of no known kind; [`FormatError::rule`](crate::FormatError::rule) is the name of its format then.
 /// - [`Error::Unsupported`] for what a [`Picture`] cannot hold: transparency, CMYK, floating-point samples, sides above 65535 pixels.
-/// - [`Error::Limits`] if the picture has more pixels, or needs more memory to be read, than `limits` allow.
-pub fn read_picture(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
+/// - [`Error::Limits`] if the picture has more pixels, or needs more memory to be read, than the limits allow.
+pub fn read_picture(bytes: &[u8]) -> Result<(Picture, Vec<Notice>)> {
+    read(bytes, &Limits::default())
+}
+
+impl Picture {
+    /// As [`read_picture`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`read_picture`].
+    pub fn from_file_bytes(bytes: &[u8], limits: &Limits) -> Result<(Self, Vec<Notice>)> {
+        read(bytes, limits)
+    }
+}
+
+fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     let format = format::require(bytes)?;
     let headers = Headers::read(format, bytes);
     if headers.cmyk {
         return Err(cmyk());
+    }
+    if let Some(what) = headers.damage {
+        return Err(damaged(format, what));
+    }
+    if let Some(what) = headers.unknown_coding {
+        return Err(not_read(format, what));
     }
 
     let mut allowed = image::Limits::no_limits();
@@ -118,7 +139,7 @@ pub fn read_picture(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notic
 
 fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> Result<()> {
     if width == 0 || height == 0 {
-        return Err(Error::format(format.name(), format!("the file is damaged: it claims {width}x{height} pixels")));
+        return Err(damaged(format, &format!("it claims {width}x{height} pixels")));
     }
     if width > MAX_SIDE || height > MAX_SIDE {
         return Err(Error::Unsupported(format!("the picture has {width}x{height} pixels; aei stores sides of up to {MAX_SIDE}")));
@@ -150,25 +171,36 @@ fn too_much_memory(limits: &Limits) -> Error {
     Error::Limits(format!("reading the picture needs more memory than the limit of {} MiB", limits.max_memory >> 20))
 }
 
+fn not_read(format: FileFormat, what: &str) -> Error {
+    Error::Unsupported(format!("this kind of {format} file is not read ({what}); convert it to a gray or RGB PNG first"))
+}
+
+fn damaged(format: FileFormat, what: &str) -> Error {
+    Error::format(format.name(), format!("the file is damaged: {what}"))
+}
+
 fn read_error(error: ImageError, format: FileFormat, limits: &Limits) -> Error {
-    let name = format.name();
     match error {
         ImageError::Limits(_) => too_much_memory(limits),
-        ImageError::Unsupported(e) => {
-            Error::Unsupported(format!("this kind of {name} file cannot be read ({}); convert it to a gray or RGB PNG first", one_line(&e)))
-        }
+        ImageError::Unsupported(e) => not_read(format, &one_line(&e)),
         // There is no device to fail: the bytes are in memory.
-        ImageError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => Error::format(name, "the file is truncated"),
-        ImageError::Decoding(e) => Error::format(name, format!("the file is damaged: {}", e.source().map_or_else(|| one_line(&e), |source| one_line(&source)))),
-        other => Error::format(name, format!("the file is damaged: {}", one_line(&other))),
+        ImageError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => Error::format(format.name(), "the file is truncated"),
+        ImageError::Decoding(e) => damaged(format, &e.source().map_or_else(|| one_line(&e), |source| one_line(&source))),
+        other => damaged(format, &one_line(&other)),
     }
 }
 
-/// Other crates' messages may have line breaks and full stops.
+/// Other crates' messages may have line breaks, quotation marks, full stops, and whole structures at their end.
 fn one_line(message: &dyn fmt::Display) -> String {
+    const LONGEST: usize = 160;
     let message = message.to_string();
-    let words: Vec<&str> = message.split_whitespace().collect();
-    words.join(" ").trim_end_matches('.').to_owned()
+    let words: Vec<&str> = message.split('{').next().unwrap_or_default().split_whitespace().collect();
+    let mut line = words.join(" ").trim_matches(['"', '.']).to_owned();
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ fn read(session: &Session, place: &Place) -> Result<Picture, Failure> {
         options.model = session.model.clone();
         return Decoder::with_options(&bytes[..], options).and_then(|decoder| decoder.decode()?.upright()).at(place);
     }
-    let (picture, notices) = aei::read_picture(&bytes, &session.limits).at(place)?;
+    let (picture, notices) = Picture::from_file_bytes(&bytes, &session.limits).at(place)?;
     for notice in &notices {
         session.console.notice(place, notice);
     }

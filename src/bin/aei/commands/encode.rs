@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aei::{Encoder, FileFormat, Quality};
+use aei::{Encoder, FileFormat, Picture, Quality};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
@@ -26,7 +26,7 @@ pub(crate) struct Encode {
     /// File or folder to write to; a folder exists already or ends in a slash
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<OsString>,
-    /// Quality, 0 (smallest file) to 100 (closest to the original)
+    /// Quality, 0 (smallest file) to 100 (closest to the original) [default: visually very good]
     #[arg(short, long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(0..=100))]
     quality: Option<u8>,
     /// Quality as one of the format's 64 steps
@@ -62,7 +62,7 @@ impl Encode {
         if bytes.starts_with(b"\x89AEI") {
             return Err(Failure::new(Cause::BadFile, "this is an aei file already; did you mean `aei decode`?")).at(input);
         }
-        let (picture, notices) = aei::read_picture(&bytes, &session.limits).at(input)?;
+        let (picture, notices) = Picture::from_file_bytes(&bytes, &session.limits).at(input)?;
         let input_bytes = bytes.len() as u64;
         // A large picture's file is large too, and no longer needed.
         drop(bytes);

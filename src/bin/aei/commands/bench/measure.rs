@@ -120,5 +120,5 @@ fn run(aei: &Aei, command: &[OsString]) -> Result<Cost, Failure> {
 
 /// Reads a picture that was written here.
 pub(super) fn read(path: &Path) -> Result<Picture, Failure> {
-    Ok(aei::read_picture(&fs::read(path).at(path.display())?, &Limits::none()).at(path.display())?.0)
+    Ok(Picture::from_file_bytes(&fs::read(path).at(path.display())?, &Limits::none()).at(path.display())?.0)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aei::{FileFormat, Model};
+use aei::{FileFormat, Model, Picture};
 use clap::Args;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -110,7 +110,7 @@ impl Rd {
         for failure in &failures {
             console.failure(None, failure);
         }
-        results.finish(&rows)?;
+        results.finish(&rows, |row| sources.iter().any(|source| source.digest == row.digest) && entries.iter().any(|entry| entry.codec.id() == row.codec))?;
 
         let summary = Summary::new(&rows, &entries, &self.metrics, &self.against, anchors)?;
         let report = Report { summary: &summary, sources: &sources, entries: &entries, aei: &aei, work: work.path(), command: self.command_line() };
@@ -214,7 +214,7 @@ impl Rd {
 /// Turns a picture into what all codecs get.
 fn prepare(session: &Session, place: &Place, name: String, png: PathBuf) -> Result<Source, Failure> {
     let bytes = paths::read(place, session.limits.max_file_bytes)?;
-    let picture = aei::read_picture(&bytes, &session.limits)?.0.upright()?;
+    let picture = Picture::from_file_bytes(&bytes, &session.limits)?.0.upright()?;
     fs::write(&png, aei::write_picture(&picture, FileFormat::Png)?).at(png.display())?;
     let digest = Sha256::digest(picture.samples());
     let digest = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

@@ -90,10 +90,11 @@ impl Results {
         writer.flush().at(self.path.display())
     }
 
-    /// Leaves exactly these rows.
-    pub(super) fn finish(self, rows: &[Row]) -> Result<(), Failure> {
+    /// Leaves these rows in the file, and earlier ones of pictures and codecs that `part` says had no part in this run.
+    pub(super) fn finish(self, rows: &[Row], part: impl Fn(&Row) -> bool) -> Result<(), Failure> {
         drop(self.writer);
-        replace(&self.path, rows)
+        let kept = self.earlier.into_iter().filter(|row| !part(row));
+        replace(&self.path, &rows.iter().cloned().chain(kept).collect::<Vec<_>>())
     }
 }
 
@@ -156,7 +157,9 @@ mod tests {
         assert!(results.find(&key, false).is_some() && results.find(&key, true).is_none());
         assert!(results.find(&Key { version: "2", ..key }, false).is_none());
         results.add(&row(3.0)).unwrap();
-        results.finish(&[row(3.0), row(1.0)]).unwrap();
+        results.finish(&[row(3.0)], |_| false).unwrap();
         assert_eq!(Results::open(&path).unwrap().earlier, [row(3.0), row(1.0)]);
+        Results::open(&path).unwrap().finish(&[row(4.0)], |row| row.codec == "jpeg").unwrap();
+        assert_eq!(Results::open(&path).unwrap().earlier, [row(4.0)]);
     }
 }

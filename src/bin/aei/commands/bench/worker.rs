@@ -64,7 +64,7 @@ fn measure(command: &[OsString]) -> Result<(), Failure> {
 }
 
 fn encode(codec: &str, quality: u8, input: &Path, output: &Path) -> Result<(), Failure> {
-    let (picture, _) = aei::read_picture(&fs::read(input).at(input.display())?, &Limits::none())?;
+    let (picture, _) = Picture::from_file_bytes(&fs::read(input).at(input.display())?, &Limits::none())?;
     let file = match codec {
         "jpeg" => {
             let mut file = Vec::new();
@@ -81,7 +81,7 @@ fn encode(codec: &str, quality: u8, input: &Path, output: &Path) -> Result<(), F
 
 fn decode(codec: &str, input: &Path, output: &Path) -> Result<(), Failure> {
     let bytes = fs::read(input).at(input.display())?;
-    let picture = if codec == "jpeg" { aei::read_picture(&bytes, &Limits::none())?.0 } else { mozjpeg_decode(&bytes)? };
+    let picture = if codec == "jpeg" { Picture::from_file_bytes(&bytes, &Limits::none())?.0 } else { mozjpeg_decode(&bytes)? };
     fs::write(output, aei::write_picture(&picture, FileFormat::Pnm)?).at(output.display())
 }
 

@@ -39,8 +39,8 @@ pub(super) struct Plot {
 }
 
 /// Place of the curves in the picture.
-const AREA: (f64, f64, f64, f64) = (62.0, 48.0, 640.0, 440.0);
-const SIZE: (f64, f64) = (960.0, 546.0);
+const AREA: (f64, f64, f64, f64) = (62.0, 48.0, 630.0, 440.0);
+const SIZE: (f64, f64) = (980.0, 546.0);
 
 impl Plot {
     pub(super) fn svg(&self) -> String {

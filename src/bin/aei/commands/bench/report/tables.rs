@@ -46,7 +46,7 @@ fn percent(bd: Option<BdRate>) -> String {
 
 /// With the range of qualities.
 fn percent_in_range(bd: Option<BdRate>) -> String {
-    bd.map_or("–".into(), |bd| format!("{} ({:.1} to {:.1})", percent(Some(bd)), bd.from, bd.to))
+    bd.map_or("–".into(), |bd| format!("{} ({:.1} to {:.1})", percent(Some(bd)), bd.from, bd.to).replace('-', "−"))
 }
 
 /// All codecs against the chosen one.

@@ -1,0 +1,116 @@
+"""From streams to samples: latents of a tile (sections 3.3, 5.3, 5.4), synthesis (5.2)."""
+
+import numpy as np
+
+from . import network
+from .container import Refused, parse_file
+from .entropy import AnsDecoder
+
+MAX_PIXELS = 1 << 26  # section 7: a limit of this decoder
+STRIP = 64  # rows at 1/16 that are synthesised at once
+PHASE_XOR = (0, 3, 2, 1)  # P of R3.8
+
+
+def read_values(source, indices, skip_below):
+    """Values of an array of scale indices, in the array's order; R3.6."""
+    values = np.zeros(indices.shape, np.int32)
+    coded = indices >= skip_below
+    values[coded] = source.values(indices[coded].tolist())
+    return values
+
+
+def hyper_features(model, z):
+    """R5.13."""
+    net = model.entropy
+    x = network.sat16(z.astype(np.int64) << model.dims.z_shift)
+    x = network.block(net.block1, network.up(net.up1, x))
+    return network.block(net.block2, network.up(net.up2, x))
+
+
+def decode_latents(model, quality, rows, columns, source):
+    """`y_hat` [rows, columns, m] of a tile of so many positions at 1/16.
+
+    `source.values(list of scale indices)` gives the values that are coded."""
+    d, net = model.dims, model.entropy
+    # R3.7
+    z_shape = (rows // 4, columns // 4, d.nz)
+    z = read_values(source, np.broadcast_to(model.z_index[quality], z_shape), d.skip_below)
+    hyper = hyper_features(model, z)
+
+    y_hat = np.zeros((rows, columns, 4, d.m // 4), np.int32)  # channels as [group, ...]
+    phase = 2 * (np.arange(rows)[:, None] % 2) + np.arange(columns) % 2
+    for step in range(4):  # R3.8
+        x = hyper
+        if step > 0:  # R5.14: y_hat is still 0 where nothing has been decoded
+            context = network.sat16(y_hat).reshape(rows, columns, d.m)
+            x = np.concatenate((hyper, context), axis=2)
+        # R5.15
+        x = network.blocks(net.trunk, network.dense(net.adapt[step], x))
+        params = network.dense(net.params, x).reshape(rows, columns, 2, 4, d.m // 4)
+        # One group of channels is coded at each position: pick it.
+        group = (phase ^ PHASE_XOR[step])[:, :, None, None]
+        mean = np.take_along_axis(params[:, :, 0], group, axis=2).astype(np.int32)
+        raw = np.take_along_axis(params[:, :, 1], group, axis=2).astype(np.int32)
+        index = ((raw + (1 << d.index_shift >> 1)) >> d.index_shift) + d.index_offset
+        index = np.clip(index, 0, d.scales - 1)
+        symbols = read_values(source, index, d.skip_below)
+        # R3.9. |symbol| < 2^22 (R3.5) and y_fraction <= 8: this fits 32 bits.
+        np.put_along_axis(y_hat, group, (symbols << d.y_fraction) + mean, axis=2)
+    return y_hat.reshape(rows, columns, d.m)
+
+
+def synthesise(model, quality, y_hat):
+    """R5.9: `y_hat` [rows, columns, m] to samples [16 rows, 16 columns, 3] in units of
+    2^-pixel_fraction."""
+    net = model.synthesis
+    x = network.dense(net.inp, network.gained(net.gain16, quality, y_hat))
+    x = network.up(net.up, network.blocks(net.blocks16, x))
+    x = network.blocks(net.blocks8_first, x)
+    x = network.blocks(net.blocks8_second, network.gained(net.gain8, quality, x))
+    return network.shuffle(network.dense(net.out, x), 8)
+
+
+def to_samples(values, channels, fraction):
+    """R5.11."""
+    values = values.astype(np.int32)
+    if channels == 3:
+        values = (values + (1 << fraction >> 1)) >> fraction
+    else:
+        total = values.sum(axis=2, keepdims=True, dtype=np.int32)
+        values = (total + 3 * (1 << fraction >> 1)) // (3 << fraction)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def synthesise_picture(model, head, y_hat):
+    """R5.9 to R5.12, in strips (R5.10) so that memory depends on the width only."""
+    d = model.dims
+    margin = d.n16 + (d.n8_first + d.n8_second + 1) // 2
+    picture = np.empty((head.height, head.width, head.channels), np.uint8)
+    for top in range(0, len(y_hat), STRIP):
+        first = max(0, top - margin)
+        strip = synthesise(model, head.quality, y_hat[first:top + STRIP + margin])
+        start = 16 * top
+        end = min(16 * (top + STRIP), head.height)
+        strip = strip[start - 16 * first:end - 16 * first, :head.width]
+        picture[start:end] = to_samples(strip, head.channels, d.pixel_fraction)
+    return picture
+
+
+def decode(data, model, max_pixels=MAX_PIXELS):
+    """The Head and the samples, uint8 [height, width, channels], of a file's bytes."""
+    head, streams = parse_file(data)
+    if head.model_id != model.id:
+        raise Refused("R2.6", f"made for model {head.model_id.hex()}, "
+                              f"this one is {model.id.hex()}")
+    if head.padded_width * head.padded_height > max_pixels:
+        raise Refused("7", f"{head.width} x {head.height} pixels, padded to multiples of "
+                           f"64, are above the limit of {max_pixels}")
+    y_hat = np.empty((head.padded_height // 16, head.padded_width // 16, model.dims.m),
+                     np.int32)
+    for number, stream in enumerate(streams):
+        top, left, rows, columns = (v // 16 for v in head.tile_rectangle(number))
+        source = AnsDecoder(stream, model.tables)
+        y_hat[top:top + rows, left:left + columns] = decode_latents(
+            model, head.quality, rows, columns, source)
+        source.finish()
+    return head, synthesise_picture(model, head, y_hat)

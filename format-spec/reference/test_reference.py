@@ -1,0 +1,673 @@
+"""Self-tests: python3 -m unittest (in this folder).
+
+They need no model file and no encoder: a small random model, an entropy encoder and a
+picture of random symbols are made here, the way SPEC.md defines them.
+"""
+
+import contextlib
+import io
+import struct
+import tempfile
+import unittest
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+import aei_decode
+import check_vectors
+from aei_reference import decode, network
+from aei_reference.container import FILE_SIGNATURE, Refused, parse_file
+from aei_reference.entropy import AnsDecoder
+from aei_reference.model import MODEL_SIGNATURE, Block, Dense, Depthwise, Gain, parse_model
+
+BIT = [0, 32768, 65536]  # R3.3
+
+
+# --- An entropy encoder: R3.2 and R3.5 the other way round -------------------------------
+
+def coded_symbols(value, cum, radius):
+    """The (cum, symbol) pairs that R3.5 reads for a value."""
+    if abs(value) <= radius:
+        return [(cum, value + radius)]
+    number = abs(value) - radius  # 2^n + b
+    n = number.bit_length() - 1
+    bits = [1] * n + [0] + [number >> i & 1 for i in reversed(range(n))] + [int(value < 0)]
+    return [(cum, 2 * radius + 1)] + [(BIT, bit) for bit in bits]
+
+
+def encode_symbols(symbols):
+    """The words of the stream that decodes to these (cum, symbol) pairs."""
+    state, words = 0, []
+    for cum, symbol in reversed(symbols):
+        probability = cum[symbol + 1] - cum[symbol]
+        if state >= probability << 48:  # the new state would not fit 64 bits
+            words.append(state & 0xFFFFFFFF)
+            state >>= 32
+        state = (state // probability << 16) + cum[symbol] + state % probability
+    while state:
+        words.append(state & 0xFFFFFFFF)
+        state >>= 32
+    return np.array(words, "<u4").tobytes()
+
+
+def encode_values(indices, values, tables):
+    return encode_symbols([pair for index, value in zip(indices, values)
+                           for pair in coded_symbols(value, *tables[index])])
+
+
+class RandomSource:
+    """In place of AnsDecoder: chooses the values that are asked for, and remembers them."""
+
+    def __init__(self, rng, tables):
+        self.rng, self.tables = rng, tables
+        self.indices, self.chosen = [], []
+
+    def values(self, indices):
+        values = []
+        for index in indices:
+            radius = self.tables[index][1]
+            kind = self.rng.random()
+            reach = radius if kind < 0.98 else radius + 40 if kind < 0.999 else 1 << 20
+            values.append(int(self.rng.integers(-reach, reach + 1)))
+        self.indices += indices
+        self.chosen += values
+        return values
+
+    def stream(self):
+        return encode_values(self.indices, self.chosen, self.tables)
+
+
+# --- Files ------------------------------------------------------------------------------
+
+def chunk(chunk_type, payload=b""):
+    crc = zlib.crc32(chunk_type + payload)
+    return chunk_type + struct.pack("<I", len(payload)) + payload + struct.pack("<I", crc)
+
+
+def head(width=64, height=64, version=1, flags=0, channels=3, depth=8, orientation=1,
+         tile_log2=8, quality=0, reserved=0, model_id=bytes(8)):
+    return struct.pack("<BBIIBBBBBB8s", version, flags, width, height, channels, depth,
+                       orientation, tile_log2, quality, reserved, model_id)
+
+
+def tile(number, stream=b""):
+    return chunk(b"TILE", struct.pack("<I", number) + stream)
+
+
+def tidx(*streams):
+    return chunk(b"TIDX", b"".join(struct.pack("<I", 4 + len(s)) for s in streams))
+
+
+def aei_file(*chunks):
+    return FILE_SIGNATURE + b"".join(chunks) + chunk(b"IEND")
+
+
+# --- A small random model ---------------------------------------------------------------
+
+SMALL = {"version": 1, "c8": 16, "c16": 32, "m": 64, "nz": 16, "ce": 48, "n8_first": 1,
+         "n8_second": 2, "n16": 1, "n_trunk": 1, "qualities": 64, "scales": 5,
+         "skip_below": 2, "y_fraction": 5, "z_shift": 7, "index_shift": 12,
+         "index_offset": 2, "pixel_fraction": 6, "input_shift": 6, "y_input_fraction": 8}
+
+
+class ModelMaker:
+    """Section 4 the other way round."""
+
+    def __init__(self, seed=1, **changes):
+        self.rng = np.random.default_rng(seed)
+        self.d = {**SMALL, **changes}
+
+    def layer(self, kind, inputs, outputs):
+        taps = inputs if kind == 1 else 9
+        # Mostly of unit gain, so that neither zero nor saturation takes over.
+        weights = self.rng.integers(-400, 401, (outputs, taps))
+        spread = 231 * taps**0.5
+        shift = int(np.ceil(np.log2(spread)))
+        shifts = self.rng.integers(shift, shift + 2, outputs)
+        biases = self.rng.integers(-2000, 2001, outputs) << shift
+        return (struct.pack("<BBHH", kind, 0, outputs, inputs) + shifts.astype("u1").tobytes()
+                + biases.astype("<i4").tobytes() + weights.astype("<i2").tobytes())
+
+    def dense(self, inputs, outputs):
+        return self.layer(1, inputs, outputs)
+
+    def block(self, c):
+        return (bytes([int(self.rng.integers(8, 15))]) + self.dense(c, c)
+                + self.layer(3, c, c) + self.dense(c, c) + self.dense(c, 2 * c)
+                + self.dense(c, c))
+
+    def gain(self, channels):
+        values = self.rng.integers(2**15, 2**17, (64, channels))
+        return struct.pack("<BBH", 16, 0, channels) + values.astype("<u4").tobytes()
+
+    def tables(self):
+        records = []
+        for index in range(self.d["scales"]):
+            radius = 1 + index * index
+            weights = self.rng.random(2 * radius + 2)
+            p = 1 + (weights / weights.sum() * 60000).astype(int)
+            p[radius] += 65536 - p.sum()
+            records.append(struct.pack("<H", radius) + p.astype("<u2").tobytes())
+        return b"".join(records)
+
+    def chunks(self, name=b"small"):
+        d = self.d
+        mhdr = struct.pack("<6H14B", *d.values()) + bytes([len(name)]) + name
+        zidx = self.rng.integers(0, d["scales"], (64, d["nz"])).astype("u1").tobytes()
+        m, c8, c16, ce, nz = d["m"], d["c8"], d["c16"], d["ce"], d["nz"]
+        entr = (self.dense(nz, 4 * ce) + self.block(ce) + self.dense(ce, 4 * ce)
+                + self.block(ce) + self.dense(ce, ce)
+                + b"".join(self.dense(ce + m, ce) for _ in range(3))
+                + b"".join(self.block(ce) for _ in range(d["n_trunk"]))
+                + self.dense(ce, 2 * m))
+
+        def blocks(count, c):
+            return b"".join(self.block(c) for _ in range(count))
+
+        synt = (self.gain(m) + self.dense(m, c16) + blocks(d["n16"], c16)
+                + self.dense(c16, 4 * c8) + blocks(d["n8_first"], c8) + self.gain(c8)
+                + blocks(d["n8_second"], c8) + self.dense(c8, 192))
+        enco = (self.dense(192, c8) + blocks(d["n8_first"], c8) + self.gain(c8)
+                + blocks(d["n8_second"], c8) + self.dense(4 * c8, c16)
+                + blocks(d["n16"], c16) + self.dense(c16, m) + self.gain(m)
+                + self.dense(m, ce) + self.block(ce) + self.dense(4 * ce, ce)
+                + self.block(ce) + self.dense(4 * ce, nz))
+        return {b"MHDR": mhdr, b"TABL": self.tables(), b"ZIDX": zidx, b"ENTR": entr,
+                b"SYNT": synt, b"enco": enco, b"note": b"source: random", b"MEND": b""}
+
+
+def model_file(chunks):
+    return MODEL_SIGNATURE + b"".join(chunk(t, p) for t, p in chunks.items())
+
+
+class TestCase(unittest.TestCase):
+    @contextlib.contextmanager
+    def refuses(self, rule):
+        with self.assertRaises(Refused) as caught:
+            yield
+        self.assertEqual(caught.exception.rule, rule, caught.exception)
+
+
+class EntropyTest(TestCase):
+    TABLES = [([0, 20000, 30000, 60000, 65536], 1),
+              ([0, 1, 2, 65533, 65534, 65535, 65536], 2)]
+
+    def decoded(self, indices, values):
+        source = AnsDecoder(encode_values(indices, values, self.TABLES), self.TABLES)
+        result = source.values(indices)
+        source.finish()
+        return result
+
+    def test_empty_stream(self):
+        source = AnsDecoder(b"", self.TABLES)
+        source.finish()
+        # A state of 0 stays 0 and gives symbol 0 for ever: -R, and bits 0.
+        self.assertEqual(source.values([0, 1]), [-1, -2])
+        self.assertEqual(source.bit(), 0)
+        source.finish()
+
+    def test_stream_by_hand(self):
+        # State 3 * 65536 + 25000 gives symbol 1 of table 0, and 3 * 10000 + 5000 is left:
+        # which is symbol 2, and 0 * 30000 + 5000 is left: symbol 0, and 5000 is left.
+        source = AnsDecoder(struct.pack("<I", 3 * 65536 + 25000), self.TABLES)
+        self.assertEqual(source.values([0, 0, 0]), [0, 1, -1])
+        self.assertEqual(source.state, 5000)
+        with self.refuses("R3.4"):
+            source.finish()
+
+    def test_words_are_read_from_the_end(self):
+        source = AnsDecoder(struct.pack("<3I", 7, 8, 9), self.TABLES)
+        self.assertEqual((source.state, source.words), (9 << 32 | 8, [7]))
+        self.assertEqual(source.bit(), 0)  # the state falls to 2^31 * 9 + 8: no refill
+        self.assertEqual((source.state, source.words), (9 << 31 | 8, [7]))
+        source.state = (1 << 32) + 32768 + 5
+        self.assertEqual(source.bit(), 1)  # 2^31 + 5 is below 2^32: refill
+        self.assertEqual((source.state, source.words), ((2**31 + 5) << 32 | 7, []))
+
+    def test_round_trips(self):
+        rng = np.random.default_rng(2)
+        for count in (1, 2, 3, 4, 5, 10, 3000):
+            source = RandomSource(rng, self.TABLES)
+            indices = rng.integers(0, 2, count).tolist()
+            values = source.values(indices)
+            self.assertEqual(self.decoded(indices, values), values)
+
+    def test_escapes(self):
+        largest = 1 + 2**20 + (2**20 - 1)  # R = 1, n = 20, every bit of b set
+        values = [2, -2, 3, -3, 4, -4, 5, -5, 0, 1000, -1000, largest, -largest]
+        self.assertEqual(self.decoded([0] * len(values), values), values)
+
+    def test_refusals(self):
+        with self.refuses("R3.1"):
+            AnsDecoder(struct.pack("<2I", 5, 0), self.TABLES)
+        stream = encode_values([0], [2 + 2**21], self.TABLES)
+        with self.refuses("R3.5"):
+            AnsDecoder(stream, self.TABLES).values([0])
+        source = AnsDecoder(encode_values([0] * 99, [1] * 99, self.TABLES), self.TABLES)
+        source.values([0] * 98)
+        with self.refuses("R3.4"):
+            source.finish()
+
+
+class NetworkTest(TestCase):
+    def setUp(self):
+        self.rng = np.random.default_rng(3)
+
+    def features(self, rows, columns, channels):
+        return self.rng.integers(-32768, 32768, (rows, columns, channels)).astype(np.int16)
+
+    def layer_arrays(self, outputs, taps):
+        return (self.rng.integers(-300, 300, (outputs, taps)),
+                self.rng.integers(-2**20, 2**20, outputs), self.rng.integers(1, 14, outputs))
+
+    @staticmethod
+    def finished(total, bias, shift):
+        return max(-32768, min(32767, (total + bias + (1 << shift - 1)) >> shift))
+
+    def test_dense(self):
+        x = self.features(50, 45, 7)  # more positions than are done at once
+        w, bias, s = (a.tolist() for a in self.layer_arrays(5, 7))
+        layer = Dense(np.array(w, float).T, np.array(bias) + (1.0 * 2 ** (np.array(s) - 1)),
+                      np.array(s, np.int32))
+        naive = [[[self.finished(sum(w[o][k] * v for k, v in enumerate(position)), bias[o], s[o])
+                   for o in range(5)] for position in row] for row in x.tolist()]
+        self.assertEqual(network.dense(layer, x).tolist(), naive)
+
+    def test_depthwise(self):
+        for rows, columns in ((60, 40), (1, 1), (2, 3)):
+            x = self.features(rows, columns, 3)
+            w, bias, s = self.layer_arrays(3, 9)
+            layer = Depthwise(w.T.astype(np.int32), (bias + (1 << s - 1)).astype(np.int32),
+                              s.astype(np.int32))
+            result = network.depthwise(layer, x)
+            for c in range(3):
+                for r in range(rows):
+                    for k in range(columns):
+                        total = 0
+                        for i in range(3):
+                            for j in range(3):
+                                if 0 <= r + i - 1 < rows and 0 <= k + j - 1 < columns:
+                                    total += int(w[c, 3 * i + j]) * int(x[r + i - 1, k + j - 1, c])
+                        self.assertEqual(result[r, k, c],
+                                         self.finished(total, int(bias[c]), int(s[c])))
+
+    def test_shuffle(self):
+        for n in (2, 8):
+            x = self.features(3, 2, 3 * n * n)
+            out = network.shuffle(x, n)
+            self.assertEqual(out.shape, (3 * n, 2 * n, 3))
+            for c, i, j, r, k in np.ndindex(3, n, n, 3, 2):
+                self.assertEqual(out[n * r + i, n * k + j, c], x[r, k, (c * n + i) * n + j])
+
+    def test_pointwise(self):
+        x = np.array([-32768, -9, -8, -1, 0, 1, 9, 32767], np.int16)
+        self.assertEqual(network.leaky(x).tolist(), [-4096, -2, -1, -1, 0, 1, 9, 32767])
+        y = np.array([-1, 5, -5, 5, -5, 0, 0, 1], np.int16)
+        self.assertEqual(network.added(x, y).tolist(), [-32768, -4, -13, 4, -5, 1, 9, 32767])
+
+    def test_gate(self):
+        x = self.features(4, 5, 6)
+        x[0, 0] = [-32768, 32767, -32768, -32768, -32768, 32767]
+        for f in (1, 7, 14):
+            naive = [[[min(32767, (p[c] * max(-2**f, min(2**f, p[3 + c])) + 2**(f - 1)) >> f)
+                       for c in range(3)] for p in row] for row in x.tolist()]
+            self.assertEqual(network.gated(x, f).tolist(), naive)
+
+    def test_gain(self):
+        x = np.array([[[2**29, -2**29, 5, -5]]], np.int32)
+        gain = Gain(40, np.array([[0] * 4, [2**24 - 1, 2**24 - 1, 2**24 - 1, 1]]))
+        self.assertEqual(network.gained(gain, 1, x).tolist(), [[[8192, -8192, 0, 0]]])
+        gain = Gain(1, np.array([[3, 3, 3, 3]]))
+        self.assertEqual(network.gained(gain, 0, x).tolist(), [[[32767, -32768, 8, -7]]])
+
+    def test_block(self):
+        # With every layer but one giving 0, the two sums of R5.8 can be told apart.
+        def dense(weight, bias, outputs=1):
+            return Dense(np.full((1, outputs), float(weight)), np.array(bias, float) + 1,
+                         np.full(outputs, 1, np.int32))
+        x = np.full((1, 1, 1), 100, np.int16)
+        depth = Depthwise(np.full((9, 1), 2, np.int32), np.array([1], np.int32),
+                          np.array([1], np.int32))
+        b = Block(3, dense(-2, [0]), depth, dense(4, [0]), dense(0, [160, 8], 2), dense(2, [6]))
+        # inp -100, leaky -13, depth -13, out -26: x1 = 74; gate (80, 4): 40; mix 43.
+        self.assertEqual(network.block(b, x).tolist(), [[[117]]])
+
+    def test_samples(self):
+        v = np.array([[[-100, 31, 32], [16352, 16287, 20000]]], np.int16)
+        self.assertEqual(decode.to_samples(v, 3, 6).tolist(), [[[0, 0, 1], [255, 254, 255]]])
+        self.assertEqual(decode.to_samples(v, 1, 6).tolist(), [[[0], [255]]])
+        v = np.array([[[50, 40, 6], [50, 40, 5]]], np.int16)
+        self.assertEqual(decode.to_samples(v, 1, 6).tolist(), [[[1], [0]]])
+
+
+class ContainerTest(TestCase):
+    GOOD = (chunk(b"HEAD", head()), chunk(b"prev", b"x"), tile(0), chunk(b"abc ", b"y"))
+
+    def test_accepted(self):
+        found, streams = parse_file(aei_file(*self.GOOD) + b"behind the picture")
+        self.assertEqual((found.width, found.channels, len(streams)), (64, 3, 1))
+        found, streams = parse_file(aei_file(
+            chunk(b"HEAD", head(width=300, height=513)),
+            tidx(*[b"abcd" * n for n in range(6)]), *(tile(n, b"abcd" * n) for n in range(6))))
+        self.assertEqual([len(s) for s in streams], [0, 4, 8, 12, 16, 20])
+        self.assertEqual([found.tile_rectangle(n) for n in (0, 1, 5)],
+                         [(0, 0, 256, 256), (0, 256, 256, 64), (512, 256, 64, 64)])
+
+    def test_every_truncation(self):
+        data = aei_file(*self.GOOD)
+        for length in range(len(data)):
+            with self.refuses("R2.1" if length < 8 else "R2.5"):
+                parse_file(data[:length])
+
+    def test_every_flipped_bit(self):
+        data = aei_file(*self.GOOD)
+        for bit in range(8 * len(data)):
+            damaged = bytearray(data)
+            damaged[bit // 8] ^= 1 << bit % 8
+            with self.assertRaises(Refused):
+                parse_file(bytes(damaged))
+
+    def test_head(self):
+        for change in ({"version": 0}, {"version": 2}, {"flags": 1}, {"width": 0},
+                       {"width": 65536}, {"height": 0}, {"height": 65536}, {"channels": 0},
+                       {"channels": 2}, {"channels": 4}, {"depth": 0}, {"depth": 17},
+                       {"orientation": 0}, {"orientation": 9}, {"tile_log2": 7},
+                       {"tile_log2": 13}, {"quality": 64}, {"reserved": 1}):
+            with self.subTest(change), self.refuses("R2.6"):
+                parse_file(aei_file(chunk(b"HEAD", head(**change)), tile(0)))
+        for payload in (head()[:-1], head() + b"\0"):
+            with self.refuses("R2.6"):
+                parse_file(aei_file(chunk(b"HEAD", payload), tile(0)))
+
+    def test_refusals(self):
+        h, t, end = chunk(b"HEAD", head()), tile(0), chunk(b"IEND")
+        h2, index = chunk(b"HEAD", head(width=500)), tidx(b"", b"")
+        cases = [
+            ("R2.1", b"\x89PNG\r\n\x1a\n" + h + t + end),
+            ("R2.2", aei_file(h, chunk(b"a1cd"), t)),
+            ("R2.2", aei_file(h, chunk(b" abc"), t)),
+            ("R2.2", aei_file(h, b"abcd" + struct.pack("<I", 2**31), t)),
+            ("R2.5", aei_file(h, b"abcd" + struct.pack("<I", 2**31 - 1), t)),
+            ("R2.3", aei_file(h, chunk(b"abcd")[:-1] + b"\x55", t)),
+            ("R2.4", aei_file(h, chunk(b"EXIF"), t)),
+            ("R2.4", aei_file(h, t, chunk(b"XMP "))),
+            ("R2.5", aei_file(t, h)),
+            ("R2.5", aei_file(chunk(b"abcd"), h, t)),
+            ("R2.5", aei_file(h, h, t)),
+            ("R2.5", aei_file()),
+            ("R2.5", aei_file(h2, tile(0), chunk(b"abcd"), tile(1))[:8] + h2 + index
+             + tile(0) + chunk(b"abcd") + tile(1) + end),
+            ("R2.5", aei_file(h2, index, index, tile(0), tile(1))),
+            ("R2.5", aei_file(h2, index, chunk(b"abcd"), tile(0), tile(1))),
+            ("R2.5", aei_file(h, t, tidx(b""))),
+            ("R2.7", aei_file(h, tidx(b""), t)),
+            ("R2.7", aei_file(h2, tile(0), tile(1))),
+            ("R2.7", aei_file(h2, tidx(b""), tile(0), tile(1))),
+            ("R2.7", aei_file(h2, tidx(b"", b"1234"), tile(0), tile(1))),
+            ("R2.8", aei_file(h, chunk(b"TILE", b""))),
+            ("R2.8", aei_file(h, chunk(b"TILE", bytes(7)))),
+            ("R2.8", aei_file(h, tile(1))),
+            ("R2.8", aei_file(h, t, t)),
+            ("R2.8", aei_file(h, t, tile(1))),
+            ("R2.8", aei_file(h)),
+            ("R2.8", aei_file(h2, index, tile(1), tile(0))),
+            ("R2.8", aei_file(h2, index, tile(0))),
+            ("R2.9", FILE_SIGNATURE + h + t + chunk(b"IEND", b"x")),
+        ]
+        for number, (rule, data) in enumerate(cases):
+            with self.subTest(number), self.refuses(rule):
+                parse_file(data)
+
+
+class ModelTest(TestCase):
+    def changed(self, chunk_type, offset, replacement):
+        chunks = ModelMaker().chunks()
+        payload = bytearray(chunks[chunk_type])
+        payload[offset:offset + len(replacement)] = replacement
+        chunks[chunk_type] = bytes(payload)
+        return model_file(chunks)
+
+    def test_accepted(self):
+        maker = ModelMaker()
+        chunks = maker.chunks("né".encode())
+        model = parse_model(model_file(chunks))
+        self.assertEqual(model.dims.name, "né")
+        self.assertEqual({n: getattr(model.dims, n) for n in maker.d}, maker.d)
+        self.assertEqual(model.z_index.tobytes(), chunks[b"ZIDX"])
+        # The first layer of ENTR, element by element.
+        entr, layer = chunks[b"ENTR"], model.entropy.up1
+        self.assertEqual(layer.shifts.tolist(), list(entr[6:6 + 192]))
+        self.assertEqual(layer.offsets[3] - 2 ** (entr[9] - 1),
+                         struct.unpack_from("<i", entr, 6 + 192 + 12)[0])
+        self.assertEqual(layer.weights[5, 7],
+                         struct.unpack_from("<h", entr, 6 + 192 * 5 + 2 * (7 * 16 + 5))[0])
+        del chunks[b"enco"], chunks[b"note"]
+        parse_model(model_file({b"abcd": b"unknown", **chunks}))
+        for n in ("n8_first", "n8_second", "n16", "n_trunk"):
+            parse_model(model_file(ModelMaker(**{n: 0}).chunks()))
+
+    def test_refusals(self):
+        for rule, change in (
+                ("4.1", (b"MHDR", 0, b"\2")),
+                ("4.1", (b"MHDR", 2, b"\x18")),
+                ("4.1", (b"MHDR", 6, b"\x50")),
+                ("4.1", (b"MHDR", 16, b"\x3f")),
+                ("4.1", (b"MHDR", 26, b"\0")),
+                ("4.1", (b"MHDR", 27, b"\xff")),
+                ("4", (b"MHDR", 26, b"\7")),
+                ("4", (b"MHDR", 26, b"\4")),
+                ("4.2", (b"TABL", 0, b"\0\0")),
+                ("4.2", (b"TABL", 0, b"\0\x20")),
+                ("4.2", (b"TABL", 2, b"\0\0")),
+                ("4.2", (b"TABL", 2, b"\1\0")),
+                ("4", (b"ZIDX", 9, b"\5")),
+                ("4.3", (b"ENTR", 0, b"\3")),
+                ("4.3", (b"ENTR", 1, b"\1")),
+                ("4.3", (b"ENTR", 4, b"\x20")),
+                ("R4.1", (b"ENTR", 6, b"\0")),
+                ("R4.1", (b"ENTR", 6, b"\x19")),
+                ("R4.1", (b"ENTR", 6 + 192, struct.pack("<i", -2**31))),
+                ("R4.1", (b"ENTR", 6 + 192 * 5, struct.pack("<2h", -32768, -32768))),
+                ("4.3", (b"SYNT", 0, b"\0")),
+                ("4.3", (b"SYNT", 0, b"\x29")),
+                ("R4.2", (b"SYNT", 4, b"\0\0\0\1")),
+                ("R4.1", (b"enco", 6, b"\0"))):
+            with self.subTest(change), self.refuses(rule):
+                parse_model(self.changed(*change))
+
+    def test_chunks(self):
+        good = ModelMaker().chunks()
+        data = model_file(good)
+        with self.refuses("4"):
+            parse_model(b"\x89AEI" + data[4:])
+        for length in (8, 9, 100, len(data) - 1):
+            with self.refuses("4"):
+                parse_model(data[:length])
+        damaged = bytearray(data)
+        damaged[5000] ^= 4
+        with self.refuses("R2.3"):
+            parse_model(bytes(damaged))
+        for missing in (b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT"):
+            with self.refuses("4"):
+                parse_model(model_file({t: p for t, p in good.items() if t != missing}))
+        with self.refuses("4"):
+            parse_model(model_file({b"note": b"", **good}))
+        with self.refuses("R2.4"):
+            parse_model(model_file({b"ABCD": b"", **good}))
+        for grown in (b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT", b"enco", b"MEND"):
+            with self.refuses("4"):
+                parse_model(model_file({**good, grown: good[grown] + b"\0"}))
+
+
+class PictureTest(TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model_data = model_file(ModelMaker().chunks())
+        cls.model = parse_model(cls.model_data)
+
+    def picture(self, seed=4, channels=3, model=None):
+        """A file of 300 x 70 pixels (two tiles) and the latents of its tiles."""
+        rng = np.random.default_rng(seed)
+        model = model or self.model
+        streams, latents = [], []
+        for columns in (16, 4):
+            source = RandomSource(rng, model.tables)
+            latents.append(decode.decode_latents(model, 9, 8, columns, source))
+            streams.append(source.stream())
+        data = aei_file(
+            chunk(b"HEAD", head(300, 70, channels=channels, quality=9, model_id=model.id)),
+            tidx(*streams), *(tile(n, s) for n, s in enumerate(streams)))
+        return data, latents
+
+    def test_random_symbols_come_back(self):
+        data, latents = self.picture()
+        found, streams = parse_file(data)
+        for number, (stream, columns) in enumerate(zip(streams, (16, 4))):
+            source = AnsDecoder(stream, self.model.tables)
+            y_hat = decode.decode_latents(self.model, 9, 8, columns, source)
+            source.finish()
+            self.assertTrue(np.array_equal(y_hat, latents[number]))
+        self.assertGreater(len(np.unique(y_hat)), 300)  # the test is not an empty one
+
+        # The picture, from the joined latents, in one piece and without decode().
+        joined = np.concatenate(latents, axis=1)
+        whole = decode.synthesise(self.model, 9, joined)
+        _, samples = decode.decode(data, self.model)
+        self.assertEqual(samples.shape, (70, 300, 3))
+        self.assertTrue(np.array_equal(
+            samples, decode.to_samples(whole, 3, 6)[:70, :300]))
+        self.assertGreater(len(np.unique(samples)), 100)
+
+    def test_order_of_symbols(self):
+        """R3.6 to R3.9, position by position and channel by channel, with a model that
+        skips nothing and with one that skips."""
+        for skip_below in (0, 2):
+            model = parse_model(model_file(
+                ModelMaker(skip_below=skip_below, y_fraction=8).chunks()))
+            source = RandomSource(np.random.default_rng(5), model.tables)
+            y_hat = decode.decode_latents(model, 0, 4, 8, source).astype(np.int64)
+            d, net, taken = model.dims, model.entropy, iter(zip(source.indices, source.chosen))
+
+            def value(index):
+                if index < skip_below:
+                    return 0
+                used, chosen = next(taken)
+                self.assertEqual(used, index)
+                return chosen
+
+            z = np.array([[[value(model.z_index[0][c]) for c in range(d.nz)]
+                           for k in range(2)] for r in range(1)])
+            hyper = decode.hyper_features(model, z)
+            self.assertEqual(hyper.shape, (4, 8, d.ce))
+            done = np.zeros((4, 8, d.m), np.int64)
+            for step in range(4):
+                x = hyper if step == 0 else np.concatenate((hyper, network.sat16(done)), 2)
+                x = network.blocks(net.trunk, network.dense(net.adapt[step], x))
+                params = network.dense(net.params, x).astype(int).tolist()
+                for r in range(4):
+                    for k in range(8):
+                        group = (2 * (r % 2) + k % 2) ^ [0, 3, 2, 1][step]
+                        for c in range(group * d.m // 4, (group + 1) * d.m // 4):
+                            raw = params[r][k][d.m + c]
+                            index = ((raw + 2**(d.index_shift - 1)) >> d.index_shift)
+                            index = max(0, min(d.scales - 1, index + d.index_offset))
+                            done[r, k, c] = value(index) * 2**d.y_fraction + params[r][k][c]
+            self.assertIsNone(next(taken, None))
+            self.assertTrue(np.array_equal(done, y_hat))
+
+    def test_strips(self):
+        """R5.10."""
+        y_hat = np.random.default_rng(6).integers(-9000, 9000, (24, 4, 64)).astype(np.int32)
+        header = parse_file(aei_file(chunk(b"HEAD", head(40, 23 * 16, tile_log2=9)), tile(0),
+                                     chunk(b"abcd")))[0]
+        whole = decode.synthesise_picture(self.model, header, y_hat)
+        self.addCleanup(setattr, decode, "STRIP", decode.STRIP)
+        for decode.STRIP in (1, 4, 9):
+            strips = decode.synthesise_picture(self.model, header, y_hat)
+            self.assertTrue(np.array_equal(strips, whole))
+
+    def test_refusals(self):
+        data, _ = self.picture()
+        with self.refuses("R2.6"):
+            decode.decode(data, parse_model(model_file(ModelMaker(seed=2).chunks())))
+        with self.refuses("7"):
+            decode.decode(data, self.model, 300 * 70)
+        # The largest picture there is, in a few bytes, must not cost memory.
+        huge = chunk(b"HEAD", head(65535, 65535, model_id=self.model.id))
+        with self.refuses("R2.8"):
+            decode.decode(aei_file(huge, chunk(b"TIDX", bytes(4 * 65536))), self.model)
+        # One more word, and one word less.
+        _, streams = parse_file(data)
+        for first in (b"\1\0\0\0" + bytes(streams[0]), streams[0][4:]):
+            bad = aei_file(data[8:8 + 36], tidx(first, streams[1]), tile(0, bytes(first)),
+                           tile(1, bytes(streams[1])))
+            with self.assertRaises(Refused) as caught:
+                decode.decode(bad, self.model)
+            self.assertIn(caught.exception.rule, ("R3.4", "R3.5"))
+
+    def test_commands(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "model.aem").write_bytes(self.model_data)
+            color, _ = self.picture()
+            gray, _ = self.picture(channels=1)
+            other = ModelMaker(seed=7).chunks()
+            (folder / "other.aem").write_bytes(model_file(other))
+            (folder / "color.aei").write_bytes(color)
+            (folder / "gray.aei").write_bytes(gray)
+            (folder / "other.aei").write_bytes(
+                self.picture(model=parse_model(model_file(other)))[0])
+            (folder / "bad.aei").write_bytes(color[:-1] + b"\0")
+
+            def run(command, *arguments):
+                out, err = io.StringIO(), io.StringIO()
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                    try:
+                        code = command(["--model", str(folder / "model.aem"), *arguments])
+                    except SystemExit as stop:
+                        code = stop.code
+                return code, out.getvalue(), err.getvalue()
+
+            def path(name):
+                return str(folder / name)
+
+            lines = []
+            for kind, suffix, size in (("color", "ppm", 300 * 70 * 3), ("gray", "pgm", 300 * 70)):
+                code, out, _ = run(aei_decode.main, "--digest", path(f"{kind}.aei"),
+                                   path(f"{kind}.{suffix}"))
+                self.assertEqual(code, 0)
+                self.assertEqual(
+                    len((folder / f"{kind}.{suffix}").read_bytes()),
+                    size + len("P6\n300 70\n255\n"))
+                code, _, _ = run(aei_decode.main, path(f"{kind}.aei"), path(f"{kind}.png"))
+                self.assertEqual(code, 0)
+                png = (folder / f"{kind}.png").read_bytes()
+                self.assertEqual(png[:8], b"\x89PNG\r\n\x1a\n")
+                raw = zlib.decompress(png[41:-16])
+                line = len(raw) // 70
+                self.assertEqual(
+                    b"".join(raw[at + 1:at + line] for at in range(0, len(raw), line)),
+                    (folder / f"{kind}.{suffix}").read_bytes()[-size:])
+                digest, size_text = out.split()
+                lines.append(f"{digest}  {kind}.aei  {size_text}  # a comment")
+            code, _, err = run(aei_decode.main, "--digest", path("bad.aei"))
+            self.assertEqual((code, err), (1, "refused: R2.3: chunk IEND: wrong CRC\n"))
+            self.assertEqual(run(aei_decode.main, path("color.aei"))[0], 2)
+            self.assertEqual(run(aei_decode.main, path("none.aei"), path("x.png"))[0], 2)
+
+            other_digest = aei_decode.digest(decode.decode(
+                (folder / "other.aei").read_bytes(), parse_model(model_file(other)))[1]).split()
+            lines += ["refused R2.3  bad.aei", "model other.aem  other.aei",
+                      f"{other_digest[0]}  other.aei  {other_digest[1]}", "# a comment"]
+            (folder / "digests.txt").write_text("\n".join(lines))
+            code, out, err = run(check_vectors.main, name)
+            self.assertEqual((code, out.splitlines()[-1]), (0, "4 passed, 0 failed"), out + err)
+            lines[2] = "refused R2.5  bad.aei"
+            (folder / "digests.txt").write_text("\n".join(lines[1:] + [f"{'0' * 64} no.aei 1x1x1"]))
+            code, out, err = run(check_vectors.main, name, "--jobs", "2")
+            self.assertEqual((code, out.splitlines()[-1]), (1, "2 passed, 3 failed"), out + err)
+
+
+if __name__ == "__main__":
+    unittest.main()

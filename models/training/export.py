@@ -1,0 +1,88 @@
+"""Write the model file of a trained network.
+
+    python export.py CHECKPOINT OUT.aem --calibrate FOLDER [--name aei1]
+
+The file has the format of format-spec/SPEC.md, section 4; beside it goes OUT.aem.sha256, whose first 16 digits are the model id. The same
+checkpoint and pictures give the same bytes: the float network runs on one thread, and what is measured only decides powers of two.
+"""
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import aem
+import calibrate
+import model
+import tables
+from quantise import entropy_records, z_index
+from transforms import Ranges, Scales, encoder_records, synthesis_records
+
+MARGIN = 2.0           # room above the largest size seen in photographs
+EXTREME_MARGIN = 8.0   # no more room than this for the synthetic extremes: the last ones may saturate, which costs them quality but harms nothing
+
+
+def load(path: Path) -> tuple[model.Codec, int]:
+    """Network (moving average of the weights if the file has one, float32) and its training step."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    net = model.Codec(**state["config"])
+    net.load_state_dict({k: v.float() for k, v in state.get("ema", state["net"]).items()})
+    return net.eval(), int(state.get("step", 0))
+
+
+def header_of(net: model.Codec, name: str, **constants: int) -> aem.Header:
+    c = net.config
+    return aem.Header(c["c8"], c["c16"], c["m"], c["nz"], c["ce"], c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], len(net.entropy.trunk), name=name, **constants)
+
+
+def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dict[str, str]) -> aem.Model:
+    """The model file of a network; without ranges every tensor of the transforms has 11 fractional bits."""
+    scales = Scales(ranges)
+    return aem.Model(header, tables.all_tables(header.scales), z_index(net.entropy.z_scale), entropy_records(net.entropy, header.m),
+                     synthesis_records(net, header, scales), encoder_records(net, header, scales), note)
+
+
+def measure(net: model.Codec, paths: list[Path]) -> Ranges:
+    """Ranges with their margins: twice what photographs need, or what the synthetic extremes need, but at most eight times what was seen in photographs."""
+    photographs = calibrate.measure(net, [calibrate.load(p) for p in paths])
+    extremes = calibrate.measure(net, calibrate.extremes())
+    return {k: np.maximum(MARGIN * photographs[k], np.minimum(extremes[k], EXTREME_MARGIN * photographs[k])) for k in photographs}
+
+
+def write(built: aem.Model, out: Path) -> str:
+    """Write the file and its digest; returns the digest."""
+    data = built.to_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(data)
+    out.with_name(out.name + ".sha256").write_text(digest + "\n")
+    return digest
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("out", type=Path)
+    p.add_argument("--calibrate", type=Path, metavar="FOLDER", help="photographs to measure the ranges of tensors on; without it 11 fractional bits everywhere")
+    p.add_argument("--pictures", type=int, default=48, help="how many of them")
+    p.add_argument("--name", default="aei1")
+    p.add_argument("--skip-below", type=int, default=3, help="scale indices below this one are not coded")
+    a = p.parse_args()
+    torch.set_num_threads(1)
+    net, step = load(a.checkpoint)
+    note = {"name": a.name, "checkpoint-sha256": hashlib.sha256(a.checkpoint.read_bytes()).hexdigest(), "checkpoint-step": str(step)}
+    ranges = None
+    if a.calibrate:
+        paths = calibrate.sample(a.calibrate, a.pictures)
+        note |= {"calibration-pictures": str(len(paths)), "calibration-sha256": calibrate.digest(paths)}
+        ranges = measure(net, paths)
+    built = build(net, header_of(net, a.name, skip_below=a.skip_below), ranges, note)
+    digest = write(built, a.out)
+    print(f"{a.out}: {a.out.stat().st_size} bytes, model id {digest[:16]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Reference model of the `aei` codec, in PyTorch.
+
+One network serves every quality: 64 quality indices select per-channel gains. Transforms work at 1/8 and 1/16
+of the image's size and have a finite receptive field, so tiles with a halo decode exactly. The entropy network
+(`EntropyNet`) uses only operations that have an exact integer form: 1x1 and depthwise 3x3 convolution, leaky ReLU
+with slope 1/8, a product with a gate clamped to -1..1, residual sums, concatenation and pixel shuffle.
+
+Shapes: image [B,3,H,W] in 0..1 with H, W multiples of 64; latent y [B,M,H/16,W/16]; hyper-latent z [B,NZ,H/64,W/64].
+"""
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+QUALITIES = 64                      # quality indices 0 (smallest file) .. 63 (best picture)
+SCALE_LEVELS = 64                   # quantised standard deviations of the Gaussian tables
+SCALE_MIN, SCALE_MAX = 0.11, 256.0
+LAMBDA_MIN, LAMBDA_MAX = 0.0010, 0.5
+SLOPE = 0.125
+LOG_MIN = math.log(SCALE_MIN)
+LOG_STEP = (math.log(SCALE_MAX) - LOG_MIN) / (SCALE_LEVELS - 1)
+
+
+def lambda_of(q):
+    """Rate-distortion weight of quality q (tensor or float), for loss = bpp + lambda * 255^2 * MSE."""
+    return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (q / (QUALITIES - 1))
+
+
+class Gain(nn.Module):
+    """Positive per-channel gain for each quality: log-linear between 16 learned anchors."""
+
+    def __init__(self, channels, at_lowest=1.0, at_highest=1.0, anchors=16):
+        super().__init__()
+        ramp = torch.linspace(math.log(at_lowest), math.log(at_highest), anchors)
+        self.log = nn.Parameter(ramp[:, None].repeat(1, channels))
+
+    def forward(self, q):
+        """q [B] in 0..63 -> [B,C,1,1]."""
+        n = self.log.shape[0] - 1
+        t = q.float() * (n / (QUALITIES - 1))
+        low = t.floor().clamp(0, n - 1).long()
+        w = (t - low)[:, None]
+        return (self.log[low] * (1 - w) + self.log[low + 1] * w).exp()[:, :, None, None]
+
+
+class MainConv(nn.Conv2d):
+    """1x1 convolution on the main path, always in float32: under bf16 autocast the signal itself would carry 8 bits and cap the PSNR that training
+    can see near 48 dB. Branches may run in bf16, sums stay in float32."""
+
+    def __init__(self, cin, cout):
+        super().__init__(cin, cout, 1)
+
+    def forward(self, x):
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+class Block(nn.Module):
+    """Residual block: depthwise spatial mixing, then a gated channel mixer. The gate is clamped: an unbounded product made single crops of saturated
+    colour explode (mean squared error 1e13 once in some thousand training steps), since a chain of products grows doubly exponentially."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.inp, self.depth, self.out = nn.Conv2d(c, c, 1), nn.Conv2d(c, c, 3, padding=1, groups=c), nn.Conv2d(c, c, 1)
+        self.gate, self.mix = nn.Conv2d(c, 2 * c, 1), nn.Conv2d(c, c, 1)
+        for last in (self.out, self.mix):
+            last.weight.data.zero_()
+            last.bias.data.zero_()
+
+    def forward(self, x):
+        x = x + self.out(self.depth(F.leaky_relu(self.inp(x), SLOPE)))
+        a, b = self.gate(x).chunk(2, 1)
+        return x + self.mix(a * b.clamp(-1, 1))
+
+
+def down(cin, cout):
+    return nn.Sequential(nn.PixelUnshuffle(2), MainConv(4 * cin, cout))
+
+
+def up(cin, cout):
+    return nn.Sequential(MainConv(cin, 4 * cout), nn.PixelShuffle(2))
+
+
+class Analysis(nn.Module):
+    def __init__(self, c8, c16, m, n8, n16):
+        super().__init__()
+        self.stem = nn.Sequential(nn.PixelUnshuffle(8), MainConv(192, c8))
+        self.first = nn.Sequential(*[Block(c8) for _ in range(n8 // 2)])
+        self.mod = Gain(c8)
+        self.second = nn.Sequential(*[Block(c8) for _ in range(n8 - n8 // 2)])
+        self.tail = nn.Sequential(down(c8, c16), *[Block(c16) for _ in range(n16)], MainConv(c16, m))
+        self.gain = Gain(m, 1.6, 35.0)
+
+    def forward(self, x, q):
+        x = self.first(self.stem(x - 0.5)) * self.mod(q)
+        return self.tail(self.second(x)) * self.gain(q)
+
+
+class Synthesis(nn.Module):
+    def __init__(self, c8, c16, m, n8, n16):
+        super().__init__()
+        self.gain = Gain(m, 1 / 1.6, 1 / 35.0)
+        self.head = nn.Sequential(MainConv(m, c16), *[Block(c16) for _ in range(n16)], up(c16, c8))
+        self.first = nn.Sequential(*[Block(c8) for _ in range(n8 // 2)])
+        self.mod = Gain(c8)
+        self.second = nn.Sequential(*[Block(c8) for _ in range(n8 - n8 // 2)])
+        self.last = nn.Sequential(MainConv(c8, 192), nn.PixelShuffle(8))
+
+    def forward(self, y, q):
+        x = self.first(self.head(y * self.gain(q))) * self.mod(q)
+        return self.last(self.second(x)) + 0.5
+
+
+def groups_mask(step, h, w, m, device):
+    """Mask [1,M,h,w] of what is coded in `step` (0..3): channel group g sits at 2x2 phase g ^ (0,3,2,1)[step]."""
+    phase = (torch.arange(h, device=device)[:, None] % 2) * 2 + torch.arange(w, device=device)[None] % 2
+    group = torch.arange(m, device=device) // (m // 4)
+    return (phase[None] == (group ^ (0, 3, 2, 1)[step])[:, None, None])[None]
+
+
+class EntropyNet(nn.Module):
+    """Hyper-synthesis and four-step context model. Everything in here runs in integers in the codec."""
+
+    def __init__(self, m, nz, c):
+        super().__init__()
+        self.z_scale = Gain(nz, 1.0, 4.0)
+        self.hyper = nn.Sequential(up(nz, c), Block(c), up(c, c), Block(c))
+        self.adapt = nn.ModuleList(nn.Conv2d(c + (m if k else 0), c, 1) for k in range(4))
+        self.trunk = nn.Sequential(Block(c), Block(c))
+        self.params = MainConv(c, 2 * m)
+        self.context_gain = 1 / 16
+
+    def step(self, k, features, y_hat):
+        x = features if k == 0 else torch.cat([features, y_hat * self.context_gain], 1)
+        mean, raw = self.params(self.trunk(self.adapt[k](x))).chunk(2, 1)
+        return mean.float() * 16, (raw.float() * 8 + 16).clamp(0, SCALE_LEVELS - 1)  # mean, scale index
+
+
+def scale_of(index):
+    return torch.exp(LOG_MIN + index * LOG_STEP)
+
+
+def bits(value, scale):
+    """Bits of `value` (zero-mean residual, unit bins) under a Gaussian of `scale`."""
+    v = value.abs()
+    upper, lower = (0.5 - v) / scale, (-0.5 - v) / scale
+    p = 0.5 * (torch.erfc(-upper * 2 ** -0.5) - torch.erfc(-lower * 2 ** -0.5))
+    return -torch.log2(p.clamp_min(1e-9))
+
+
+def ste_round(x):
+    return x + (x.round() - x).detach()
+
+
+class Codec(nn.Module):
+    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2):
+        super().__init__()
+        self.config = dict(c8=c8, c16=c16, m=m, nz=nz, ce=ce, n8=n8, n16=n16)
+        self.analysis, self.synthesis = Analysis(c8, c16, m, n8, n16), Synthesis(c8, c16, m, n8, n16)
+        self.hyper_analysis = nn.Sequential(nn.Conv2d(m, ce, 1), Block(ce), down(ce, ce), Block(ce), down(ce, nz))
+        self.entropy = EntropyNet(m, nz, ce)
+
+    def forward(self, x, q):
+        """Image and quality indices [B] -> reconstruction, bits of y and bits of z per image [B]."""
+        y = self.analysis(x, q).float()
+        z = self.hyper_analysis(y * self.entropy.context_gain).float() * 4
+        z_hat = ste_round(z)
+        z_scale = self.entropy.z_scale(q)
+        z_eval = z + torch.rand_like(z) - 0.5 if self.training else z_hat
+        z_bits = bits(z_eval, z_scale).sum((1, 2, 3))
+        features = self.entropy.hyper(z_hat / 4)
+        y_hat, y_bits = torch.zeros_like(y), 0
+        for k in range(4):
+            mask = groups_mask(k, *y.shape[2:], y.shape[1], y.device)
+            mean, index = self.entropy.step(k, features, y_hat)
+            if not self.training:
+                index = index.round()
+            r = y - mean
+            symbol = ste_round(r)
+            r_eval = r + torch.rand_like(r) - 0.5 if self.training else symbol
+            y_bits = y_bits + (bits(r_eval, scale_of(index)) * mask).sum((1, 2, 3))
+            y_hat = torch.where(mask, symbol + mean, y_hat)
+        return self.synthesis(y_hat, q), y_bits, z_bits
+
+
+def init_linear(net):
+    """Start the transforms as an orthonormal block transform (colour rotation, 8x8 DCT, 2x2 Haar on top, lowest frequencies kept), so that
+    training begins from a working linear codec. The residual blocks start small."""
+    c8, c16, m = (net.config[k] for k in ("c8", "c16", "m"))
+    k = torch.arange(8).double()
+    dct = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) * torch.where(k == 0, 8 ** -0.5, 0.5)[:, None]
+    colour = torch.tensor([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]).double()
+    colour = colour / colour.norm(dim=1, keepdim=True)
+    basis = torch.einsum("ac,ui,vj->auvcij", colour, dct, dct).reshape(192, 192)  # coefficient x (colour, row, column)
+    haar = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]).double() / 2
+    ranked = sorted((((2 * u + (p >> 1)) ** 2 + (2 * v + (p & 1)) ** 2 + (8 if a else 0)) * (5 if a else 1), (a * 8 + u) * 8 + v, p)
+                    for a in range(3) for u in range(8) for v in range(8) for p in range(4))
+    kept = list(range(192))
+    if c8 < 192:  # a smaller network keeps the coefficients that come first in the ranking
+        kept = [coefficient for _, coefficient, p in ranked if p == 0][:c8]
+    channel = {coefficient: c for c, coefficient in enumerate(kept)}
+    merge = torch.zeros(c16, 4 * c8).double()
+    for row, (_, coefficient, p) in enumerate([r for r in ranked if r[1] in channel][:c16]):
+        merge[row, channel[coefficient] * 4:channel[coefficient] * 4 + 4] = haar[p]
+    basis = basis[kept]
+    with torch.no_grad():
+        def put(conv, weight):
+            conv.weight.mul_(0.1)
+            conv.weight[:weight.shape[0], :weight.shape[1], 0, 0] = weight.float()
+            conv.bias.zero_()
+        put(net.analysis.stem[1], basis)
+        net.analysis.stem[1].weight[192:].mul_(10)
+        put(net.analysis.tail[0][1], merge)
+        put(net.analysis.tail[-1], torch.eye(m, c16).double())
+        put(net.synthesis.head[0], torch.eye(c16, m).double())
+        put(net.synthesis.head[-1][0], merge.t())
+        put(net.synthesis.last[0], basis.t())
+    return net
+
+
+def macs_per_pixel(cfg):
+    c8, c16, m, nz, ce, n8, n16 = (cfg[k] for k in ("c8", "c16", "m", "nz", "ce", "n8", "n16"))
+    block = lambda c: 5 * c * c + 9 * c
+    side = n8 * block(c8) / 64 + 192 * c8 / 64 + (4 * c8 * c16 + n16 * block(c16) + c16 * m) / 256
+    entropy = (4 * (ce * ce + 2 * block(ce) + ce * m / 2) + 3 * m * ce + block(ce)) / 256 + (4 * ce * ce + block(ce)) / 1024 + nz * 4 * ce / 4096
+    return dict(analysis=side, synthesis=side, entropy=entropy)

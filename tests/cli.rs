@@ -1,0 +1,461 @@
+//! The `aei` program, seen from outside.
+#![cfg(feature = "cli")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aei::{FileFormat, Orientation, Picture, read_picture, write_picture};
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use predicates::prelude::*;
+use predicates::str::contains;
+use tempfile::TempDir;
+
+/// A folder of its own, in which the program runs.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> &Self {
+        fs::write(self.path(name), bytes).unwrap();
+        self
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    /// Names of all files, sorted.
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("aei"));
+        command.current_dir(self.0.path()).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Assert {
+        self.command(arguments).assert()
+    }
+
+    /// Runs what must fail: with this code, and one line on standard error that contains `message`.
+    fn fails(&self, code: i32, message: &str, arguments: &[&str]) {
+        let assert = self.run(arguments).code(code).stderr(contains(message));
+        let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(text.starts_with("aei: ") && text.lines().count() == 1, "{text}");
+    }
+}
+
+/// Smooth, and different in every direction.
+fn rgb(width: u32, height: u32) -> Picture {
+    let pixel = |x: u32, y: u32| [(40 + x * 170 / width) as u8, (30 + y * 190 / height) as u8, (60 + (x * 60 / width) + (y * 30 / height)) as u8];
+    Picture::rgb(width, height, (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect()).unwrap()
+}
+
+fn gray(width: u32, height: u32) -> Picture {
+    Picture::gray(width, height, rgb(width, height).samples().chunks(3).map(|p| p[0]).collect()).unwrap()
+}
+
+fn png(picture: &Picture) -> Vec<u8> {
+    write_picture(picture, FileFormat::Png).unwrap()
+}
+
+fn picture(bytes: &[u8]) -> Picture {
+    read_picture(bytes).unwrap().0
+}
+
+fn assert_close(a: &Picture, b: &Picture) {
+    assert_eq!((a.width(), a.height(), a.channels()), (b.width(), b.height(), b.channels()));
+    let sum: u64 = a.samples().iter().zip(b.samples()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    let mean = sum as f64 / a.samples().len() as f64;
+    assert!(mean < 8.0, "samples differ by {mean} on average");
+}
+
+/// A folder with `photo.png` and `photo.aei`.
+fn photo() -> Place {
+    let place = Place::new();
+    place.write("photo.png", png(&rgb(64, 48)));
+    place.run(&["encode", "photo.png"]).success();
+    place
+}
+
+#[test]
+fn encode_and_decode_beside_the_input() {
+    let place = photo();
+    place.run(&["encode", "photo.png", "-f"]).success().stdout("").stderr(contains("photo.png -> photo.aei  64x48").and(contains("bpp")));
+    fs::remove_file(place.path("photo.png")).unwrap();
+    place.run(&["decode", "photo.aei"]).success().stdout("").stderr(contains("photo.aei -> photo.png  64x48"));
+    assert_close(&picture(&place.read("photo.png")), &rgb(64, 48));
+    assert_eq!(place.names(), ["photo.aei", "photo.png"]);
+}
+
+#[test]
+fn gray_stays_gray_and_odd_sizes_stay() {
+    for (width, height) in [(1, 1), (65, 3), (7, 130)] {
+        let place = Place::new();
+        place.write("gray.png", png(&gray(width, height))).write("rgb.png", png(&rgb(width, height)));
+        // A gradient over three rows is no easy picture.
+        place.run(&["encode", "gray.png", "rgb.png", "-q", "100"]).success();
+        place.run(&["decode", "gray.aei", "rgb.aei", "-f"]).success();
+        assert_close(&picture(&place.read("gray.png")), &gray(width, height));
+        assert_close(&picture(&place.read("rgb.png")), &rgb(width, height));
+    }
+}
+
+#[test]
+fn output_to_a_file_or_a_folder() {
+    let place = photo();
+    place.run(&["encode", "photo.png", "-o", "other.aei"]).success();
+    assert_eq!(place.read("other.aei"), place.read("photo.aei"));
+    place.run(&["encode", "photo.png", "-o", "new/folder/"]).success();
+    assert_eq!(place.read("new/folder/photo.aei"), place.read("photo.aei"));
+    fs::create_dir(place.path("old")).unwrap();
+    place.run(&["decode", "photo.aei", "other.aei", "-o", "old"]).success();
+    assert_eq!(place.read("old/photo.png"), place.read("old/other.png"));
+    // Only our own extensions are replaced.
+    place.write("report.v2", place.read("photo.png"));
+    place.run(&["encode", "report.v2"]).success();
+    place.run(&["decode", "report.v2.aei"]).success();
+    assert!(place.path("report.v2.png").exists());
+}
+
+#[test]
+fn every_writable_format_by_extension_and_by_option() {
+    let place = photo();
+    place.run(&["decode", "photo.aei", "-f"]).success();
+    let decoded = picture(&place.read("photo.png"));
+    for format in FileFormat::WRITABLE {
+        let name = format!("by-name.{}", format.extension().to_uppercase());
+        place.run(&["decode", "photo.aei", "-o", &name]).success();
+        assert_eq!(FileFormat::guess(&place.read(&name)), Some(format));
+        assert_close(&picture(&place.read(&name)), &decoded);
+        place.run(&["decode", "photo.aei", "--format", format.extension(), "-o", "out/"]).success();
+        assert_eq!(place.read(&format!("out/photo.{}", format.extension())), place.read(&name));
+    }
+}
+
+#[test]
+fn standard_input_and_output() {
+    let place = photo();
+    let encoded = place.command(&["encode", "-"]).write_stdin(place.read("photo.png")).assert().success();
+    assert_eq!(encoded.get_output().stdout, place.read("photo.aei"));
+    let decoded = place.command(&["decode", "-"]).write_stdin(place.read("photo.aei")).assert().success();
+    assert_eq!(FileFormat::guess(&decoded.get_output().stdout), Some(FileFormat::Png));
+    assert_close(&picture(&decoded.get_output().stdout), &rgb(64, 48));
+    let decoded = place.run(&["decode", "photo.aei", "-o", "-", "--format", "pnm"]).success();
+    assert!(decoded.get_output().stdout.starts_with(b"P6"));
+    place.command(&["info", "-"]).write_stdin(place.read("photo.aei")).assert().success().stdout(contains("64x48"));
+}
+
+#[test]
+fn existing_files_are_kept_without_force() {
+    let place = photo();
+    let before = place.read("photo.png");
+    place.fails(3, "photo.aei: this file exists already; use -f", &["encode", "photo.png"]);
+    place.fails(3, "photo.png: this file exists already", &["decode", "photo.aei"]);
+    assert_eq!(place.read("photo.png"), before);
+    place.run(&["decode", "photo.aei", "-f"]).success();
+    assert_ne!(place.read("photo.png"), before);
+    // A file may replace itself: it is read before it is written.
+    place.run(&["encode", "photo.png", "-fo", "photo.png"]).success();
+    assert!(place.read("photo.png").starts_with(b"\x89AEI"));
+    assert_eq!(place.names(), ["photo.aei", "photo.png"]);
+}
+
+#[test]
+fn mistakes_in_the_command_line() {
+    let place = photo();
+    place.write("photo.bmp", "");
+    for (message, arguments) in [
+        ("several inputs", &["encode", "photo.png", "photo.bmp", "-o", "one.aei"][..]),
+        ("both be written to photo.aei", &["encode", "photo.png", "photo.bmp"]),
+        ("both be written to", &["encode", "photo.png", "./photo.png"]),
+        ("does not end in a format", &["decode", "photo.aei", "-o", "photo.xyz"]),
+        ("does not end in a format", &["decode", "photo.aei", "-o", "photo.gif"]),
+        ("--json", &["encode", "photo.png", "--json", "-o", "-"]),
+        ("no name", &["encode", "-", "-o", "./"]),
+        ("no name of a file", &["encode", ".."]),
+    ] {
+        place.fails(2, message, arguments);
+    }
+    for arguments in [
+        &["encode"][..],
+        &["paint", "photo.png"],
+        &["encode", "photo.png", "-q", "101"],
+        &["encode", "photo.png", "--quality-index", "64"],
+        &["encode", "photo.png", "--quality-index", "6", "-q", "6"],
+        &["encode", "photo.png", "--tile-size", "300"],
+        &["encode", "photo.png", "-j", "0"],
+        &["encode", "photo.png", "--max-memory", "much"],
+        &["decode", "photo.aei", "--format", "gif"],
+        &["encode", "photo.png", "-v", "-Q"],
+    ] {
+        place.run(arguments).code(2).stdout("").stderr(contains("--help"));
+    }
+    place.command(&["encode", "photo.png", "-f"]).env("AEI_KERNEL", "abacus").assert().code(2).stderr(contains("AEI_KERNEL"));
+    assert_eq!(place.names(), ["photo.aei", "photo.bmp", "photo.png"], "nothing was written");
+}
+
+#[test]
+fn files_that_cannot_be_read_or_written() {
+    let place = photo();
+    fs::create_dir(place.path("folder.png")).unwrap();
+    place.fails(3, "nothing.png: there is no such file", &["encode", "nothing.png"]);
+    place.fails(3, "nothing.aei: there is no such file", &["decode", "nothing.aei"]);
+    place.fails(3, "nothing.aei: there is no such file", &["info", "nothing.aei"]);
+    place.fails(3, "nothing.aem: there is no such file", &["info", "photo.aei", "--model", "nothing.aem"]);
+    place.fails(3, "folder.png: this is a folder", &["encode", "folder.png"]);
+    place.fails(3, "no/where.aei: there is no such file or folder", &["encode", "photo.png", "-o", "no/where.aei"]);
+    place.fails(3, "photo.png/", &["encode", "photo.png", "-o", "photo.png/"]);
+    fs::create_dir(place.path("taken")).unwrap();
+    fs::create_dir(place.path("taken/photo.png")).unwrap();
+    place.fails(3, "this is a folder", &["decode", "photo.aei", "-o", "taken"]);
+}
+
+#[test]
+fn damaged_truncated_and_foreign_files() {
+    let place = photo();
+    let (file, source) = (place.read("photo.aei"), place.read("photo.png"));
+    place.write("half.aei", &file[..file.len() / 2]).write("short.aei", &file[..5]).write("empty.aei", "").write("text.aei", "hello");
+    let mut damaged = file.clone();
+    damaged[file.len() - 20] ^= 1;
+    place.write("bad.aei", damaged).write("cut.png", &source[..source.len() / 2]).write("words.png", "hello");
+    for command in ["decode", "info"] {
+        place.fails(4, "photo.png: this is a PNG picture, not an aei file; did you mean `aei encode`?", &[command, "photo.png"]);
+        place.fails(4, "half.aei: ", &[command, "half.aei"]);
+        place.fails(4, "short.aei: the file is truncated", &[command, "short.aei"]);
+        place.fails(4, "empty.aei: the file is empty", &[command, "empty.aei"]);
+        place.fails(4, "text.aei: this is not an aei file", &[command, "text.aei"]);
+        place.fails(4, "bad.aei: ", &[command, "bad.aei"]);
+    }
+    place.fails(4, "photo.aei: this is an aei file already; did you mean `aei decode`?", &["encode", "photo.aei", "-o", "x.aei"]);
+    place.fails(4, "cut.png: the file is ", &["encode", "cut.png", "-f"]);
+    place.fails(4, "words.png: this is not a picture that aei reads", &["encode", "words.png", "-f"]);
+    assert!(!place.path("cut.aei").exists() && !place.path("x.aei").exists() && !place.path("bad.png").exists());
+}
+
+#[test]
+fn limits_from_the_command_line() {
+    let place = photo();
+    place.fails(5, "raise --max-pixels", &["encode", "photo.png", "-f", "--max-pixels", "3071"]);
+    place.run(&["encode", "photo.png", "-f", "--max-pixels", "3072"]).success();
+    place.fails(5, "photo.aei: ", &["decode", "photo.aei", "-f", "--max-pixels", "3071"]);
+    place.fails(5, "photo.png: ", &["encode", "photo.png", "-f", "--max-memory", "1K"]);
+    place.fails(5, "photo.aei: ", &["decode", "photo.aei", "-f", "--max-memory", "1K"]);
+}
+
+/// The same file, but made with another model, as its header says.
+fn of_another_model(mut file: Vec<u8>) -> Vec<u8> {
+    // Signature, length and type, then 24 bytes of which the last 8 are the model's id, then the sum (SPEC 2.3).
+    file[16 + 16] ^= 0xFF;
+    let sum = crc32fast::hash(&file[8..8 + 4].iter().chain(&file[16..40]).copied().collect::<Vec<u8>>());
+    file[40..44].copy_from_slice(&sum.to_le_bytes());
+    file
+}
+
+#[test]
+fn another_model() {
+    let place = photo();
+    place.write("other.aei", of_another_model(place.read("photo.aei"))).write("bad.aem", "no model");
+    place.fails(6, "model", &["decode", "other.aei"]);
+    place.fails(6, "bad.aem: this is not an aei model file", &["decode", "photo.aei", "-f", "--model", "bad.aem"]);
+    // What is known without the model is told.
+    place.run(&["info", "other.aei"]).success().stdout(contains("64x48").and(contains("not the built-in one")).and(contains("not known")));
+    let info = place.run(&["info", "other.aei", "--json"]).success();
+    let info: serde_json::Value = serde_json::from_slice(&info.get_output().stdout).unwrap();
+    assert_eq!((&info["model_embedded"], &info["bytes"]), (&false.into(), &serde_json::Value::Null));
+
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/aei1/model.aem");
+    place.run(&["encode", "photo.png", "-o", "same.aei", "--model", model.to_str().unwrap()]).success();
+    assert_eq!(place.read("same.aei"), place.read("photo.aei"));
+}
+
+/// As in a PNG file with an EXIF chunk: little-endian, one entry, the orientation.
+fn exif(orientation: u8) -> Vec<u8> {
+    [&b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[orientation, 0, 0, 0], &[0; 4]].concat()
+}
+
+fn png_with(pixels: &[u8], width: u32, height: u32, colour: image::ExtendedColorType, exif: Option<Vec<u8>>) -> Vec<u8> {
+    use image::ImageEncoder as _;
+    let mut file = Vec::new();
+    let mut encoder = image::codecs::png::PngEncoder::new(&mut file);
+    if let Some(exif) = exif {
+        encoder.set_exif_metadata(exif).unwrap();
+    }
+    encoder.write_image(pixels, width, height, colour).unwrap();
+    file
+}
+
+#[test]
+fn all_orientations_come_out_upright() {
+    let original = rgb(52, 36);
+    for value in 1..=8 {
+        let place = Place::new();
+        place.write("photo.png", png_with(original.samples(), 52, 36, image::ExtendedColorType::Rgb8, Some(exif(value))));
+        place.run(&["encode", "photo.png", "--quality-index", "63"]).success();
+        place.run(&["decode", "photo.aei", "-o", "upright.png"]).success();
+        place.run(&["info", "photo.aei"]).success().stdout(contains(format!("orientation  {value}, ")));
+
+        // As stored, by the library; turned, by the `image` crate.
+        let stored = aei::Decoder::new(&place.read("photo.aei")[..]).unwrap().decode().unwrap();
+        assert_eq!((stored.width(), stored.height(), Some(stored.orientation())), (52, 36, Orientation::from_exif(value)));
+        let turn = |picture: &Picture| {
+            let mut turned = image::DynamicImage::from(image::RgbImage::from_raw(52, 36, picture.samples().to_vec()).unwrap());
+            turned.apply_orientation(image::metadata::Orientation::from_exif(value).unwrap());
+            Picture::rgb(turned.width(), turned.height(), turned.into_rgb8().into_raw()).unwrap()
+        };
+        let upright = picture(&place.read("upright.png"));
+        assert_eq!(upright.samples(), turn(&stored).samples(), "orientation {value}");
+        assert_close(&upright, &turn(&original));
+    }
+}
+
+#[test]
+fn what_is_lost_is_said() {
+    let place = Place::new();
+    let wide: Vec<u8> = gray(20, 20).samples().iter().flat_map(|v| (u16::from(*v) * 257).to_ne_bytes()).collect();
+    place.write("wide.png", png_with(&wide, 20, 20, image::ExtendedColorType::L16, None));
+    place.run(&["encode", "wide.png"]).success().stderr(contains("wide.png: note: its 16-bit samples were rounded to 8 bits"));
+    place.run(&["info", "wide.aei"]).success().stdout(contains("gray, from 16-bit samples"));
+    place.run(&["decode", "wide.aei", "-f"]).success();
+    assert_close(&picture(&place.read("wide.png")), &gray(20, 20));
+
+    let opaque: Vec<u8> = rgb(20, 20).samples().chunks(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
+    place.write("opaque.png", png_with(&opaque, 20, 20, image::ExtendedColorType::Rgba8, None));
+    place.run(&["encode", "opaque.png"]).success().stderr(contains("alpha channel is opaque everywhere"));
+    place.run(&["encode", "opaque.png", "-fQ"]).success().stderr("");
+
+    let mut clear = opaque.clone();
+    clear[7] = 254;
+    place.write("clear.png", png_with(&clear, 20, 20, image::ExtendedColorType::Rgba8, None));
+    place.fails(6, "clear.png: the picture has transparency, which aei cannot store yet; flatten it", &["encode", "clear.png"]);
+
+    let mut gif = Vec::new();
+    let frame = || image::Frame::new(image::RgbaImage::from_raw(20, 20, opaque.clone()).unwrap());
+    image::codecs::gif::GifEncoder::new(&mut gif).encode_frames([frame(), frame()]).unwrap();
+    place.write("moving.gif", gif);
+    place.run(&["encode", "moving.gif"]).success().stderr(contains("it holds 2 pictures; only the first was read").and(contains("alpha").not()));
+}
+
+#[test]
+fn work_goes_on_after_a_failure() {
+    let place = Place::new();
+    place.write("a.png", "no picture").write("b.png", png(&rgb(8, 8))).write("d.png", png(&gray(8, 8)));
+    // The code is that of the first failure, not of the last.
+    let assert = place.run(&["encode", "a.png", "b.png", "c.png", "d.png"]).code(4);
+    let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert_eq!(text.lines().filter(|line| line.starts_with("aei: ")).count(), 2, "{text}");
+    assert_eq!(place.names(), ["a.png", "b.aei", "b.png", "d.aei", "d.png"]);
+}
+
+#[test]
+fn json_is_all_there_is_on_standard_output() {
+    let place = Place::new();
+    place.write("a.png", png(&rgb(40, 30))).write("b.png", "no picture");
+    let objects = |arguments: &[&str], code: i32| -> Vec<serde_json::Value> {
+        let assert = place.run(arguments).code(code);
+        let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let encoded = objects(&["encode", "--json", "a.png", "b.png"], 4);
+    assert_eq!(encoded.len(), 2);
+    assert_eq!((&encoded[0]["output"], &encoded[0]["width"]), (&"a.aei".into(), &40.into()));
+    assert_eq!(encoded[0]["output_bytes"], place.read("a.aei").len());
+    assert_eq!((&encoded[1]["input"], &encoded[1]["error"]["code"]), (&"b.png".into(), &4.into()));
+    let info = objects(&["info", "--json", "a.aei"], 0);
+    let bytes = &info[0]["bytes"];
+    let sum: u64 = ["y", "z", "overhead"].iter().map(|part| bytes[part].as_u64().unwrap()).sum();
+    assert_eq!(info[0]["file_bytes"], sum);
+    assert_eq!(info[0]["model_embedded"], true);
+    let decoded = objects(&["decode", "--json", "a.aei", "-o", "c.jpg"], 0);
+    assert_eq!(decoded[0]["format"], "jpg");
+}
+
+#[test]
+fn quality_threads_and_tiles() {
+    let place = Place::new();
+    place.write("a.png", png(&rgb(300, 40)));
+    let size = |arguments: &[&str]| {
+        place.run(&[&["encode", "a.png", "-f", "-v"], arguments].concat()).success().stderr(contains("kernel"));
+        place.read("a.aei").len()
+    };
+    assert!(size(&["-q", "0"]) < size(&["-q", "100"]));
+    size(&["-q", "100", "-j", "1"]);
+    let best = place.read("a.aei");
+    size(&["--quality-index", "63", "-j", "2"]);
+    assert_eq!(place.read("a.aei"), best);
+    size(&["--tile-size", "256"]);
+    place.run(&["info", "a.aei"]).success().stdout(contains("2 of at most 256x256"));
+}
+
+#[test]
+fn version_and_help() {
+    let place = Place::new();
+    let version = env!("CARGO_PKG_VERSION");
+    place.run(&["-V"]).success().stdout(format!("aei {version}\n"));
+    let model = aei::Model::embedded().unwrap().id().to_string();
+    place.run(&["--version"]).success().stdout(contains(version).and(contains(model)).and(contains("kernel")));
+    for arguments in [&["--help"][..], &["encode", "--help"], &["decode", "--help"], &["info", "--help"]] {
+        place.run(arguments).success().stdout(contains("Exit codes:"));
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
+    use std::process::Stdio;
+
+    #[test]
+    fn permissions_links_and_devices() {
+        let place = photo();
+        let mode = |name: &str| fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+        // photo.png was made by this test, photo.aei by the program: under one umask, they are alike.
+        assert_eq!(mode("photo.aei"), mode("photo.png"));
+        fs::set_permissions(place.path("photo.aei"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("photo.aei", place.path("link.aei")).unwrap();
+        place.run(&["encode", "photo.png", "-fo", "link.aei", "-q", "10"]).success();
+        assert!(fs::symlink_metadata(place.path("link.aei")).unwrap().is_symlink());
+        assert_eq!((mode("photo.aei"), place.read("photo.aei")), (0o600, place.read("link.aei")));
+        // A device is written to, not replaced.
+        place.run(&["decode", "photo.aei", "-fo", "/dev/null", "--format", "png"]).success();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
+
+    #[test]
+    fn a_reader_that_leaves_is_no_crash() {
+        let place = photo();
+        for (arguments, code) in [(&["info", "photo.aei"][..], 0), (&["info", "--json", "photo.aei"], 0), (&["decode", "photo.aei", "-o", "-"], 3)] {
+            let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("aei"));
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let output = command.current_dir(place.0.path()).args(arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(code), "{text}");
+            assert!(!text.contains("panicked"), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_text() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
+        let place = photo();
+        let name = OsStr::from_bytes(b"a\nb\xFF.png");
+        fs::copy(place.path("photo.png"), place.0.path().join(name)).unwrap();
+        let assert = place.command(&["encode"]).arg(name).assert().success();
+        assert_eq!(String::from_utf8(assert.get_output().stderr.clone()).unwrap().lines().count(), 1);
+        assert!(place.0.path().join(OsStr::from_bytes(b"a\nb\xFF.aei")).exists());
+    }
+}
