@@ -12,7 +12,7 @@ use crate::commands::bits_per_pixel;
 use crate::failure::{Cause, Failure};
 
 /// Size of a crop; the report shows it twice as large.
-const CROP: (usize, usize) = (176, 136);
+const CROP: (usize, usize) = (160, 124);
 
 /// One picture's crops, the original first.
 pub(super) struct Strip {

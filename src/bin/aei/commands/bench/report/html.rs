@@ -29,9 +29,9 @@ tbody tr:nth-child(even) { background: #f7f9fa; }
 .words td:first-child { white-space: nowrap; }
 details { margin: 10px 0; }
 summary { cursor: pointer; font-weight: 600; padding: 6px 0; }
-.crops { display: grid; grid-template-columns: repeat(auto-fill, minmax(310px, 1fr)); gap: 14px; }
+.crops { display: grid; grid-template-columns: repeat(auto-fill, 322px); gap: 17px; }
 .crops figure { margin: 0; }
-.crops img { display: block; width: 100%; height: auto; image-rendering: pixelated; }
+.crops img { display: block; width: 320px; height: auto; image-rendering: pixelated; }
 .crops figcaption { padding: 6px 10px; font-size: 13px; }
 ";
 
