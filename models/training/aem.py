@@ -110,10 +110,12 @@ class Layer:
 
     def bound(self) -> np.ndarray:
         """Left side of R4.1 for every output: the largest size that the accumulator can reach, rounding term included."""
-        return np.abs(self.weights.astype(np.int64)).sum(1) * 2 ** 15 + np.abs(self.bias.astype(np.int64)) + (1 << (self.shift.astype(np.int64) - 1))
+        weights, bias, shift = (x.astype(np.int64) for x in (self.weights, self.bias, self.shift))
+        return np.abs(weights).sum(1) * 2 ** 15 + np.abs(bias) + (1 << (shift - 1))
 
     def check(self) -> None:
-        require(self.weights.dtype == np.int16 and self.bias.dtype == np.int32 and self.shift.dtype == np.uint8, "a layer has i16 weights, i32 biases, u8 shifts")
+        types = self.weights.dtype, self.bias.dtype, self.shift.dtype
+        require(types == (np.int16, np.int32, np.uint8), "a layer has i16 weights, i32 biases, u8 shifts")
         require(self.shift.shape == self.bias.shape == (self.outputs,), "one shift and one bias an output")
         require(not self.depthwise or self.weights.shape[1] == 9, "a depthwise layer has 9 taps")
         require(bool(((self.shift >= 1) & (self.shift <= MAX_SHIFT)).all()), "R4.1: a shift is not in 1..24")

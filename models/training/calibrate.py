@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import model
-from transforms import Ranges, Recorder, analysis_stages, hyper_analysis_stages, synthesis_stages
+from transforms import Ranges, Recorder, analysis_stages, entropy_stages, hyper_analysis_stages, synthesis_stages
 
 QUALITIES = (0, 16, 32, 48, 63)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -86,17 +86,14 @@ def cosine_signs(block: int, patch: int) -> np.ndarray:
 
 
 def measure(net: model.Codec, pictures: list[np.ndarray], qualities: tuple[int, ...] = QUALITIES) -> Ranges:
-    """Largest size of every channel of every tensor in the transforms and the hyper-analysis, over all pictures and qualities.
-
-    Synthesis sees the rounded latent: the entropy network's mean moves it by less than half a step.
-    """
-    recorder = Recorder(analysis_stages(net.analysis) + hyper_analysis_stages(net.hyper_analysis) + synthesis_stages(net.synthesis))
+    """Largest size of every channel of every tensor of the network, over all pictures and qualities."""
+    recorders = [Recorder(stages) for stages in (analysis_stages(net.analysis), hyper_analysis_stages(net.hyper_analysis), entropy_stages(net.entropy),
+                                                 synthesis_stages(net.synthesis))]
+    for layer in net.entropy.adapt[1:]:
+        recorders[2].on_output(layer, "entropy.trunk")
     with torch.no_grad():
         for picture in pictures:
             x = torch.from_numpy(picture.copy())[None].float() / 255
             for quality in qualities:
-                q = torch.tensor([quality])
-                y = net.analysis(x, q)
-                net.hyper_analysis(y * net.entropy.context_gain)
-                net.synthesis(y.round(), q)
-    return recorder.close()
+                net(x, torch.tensor([quality]))
+    return {name: size for recorder in recorders for name, size in recorder.close().items()}

@@ -17,9 +17,10 @@ import torch
 import aem
 import calibrate
 import model
+import quantise
 import tables
-from quantise import entropy_records, z_index
-from transforms import Ranges, Scales, encoder_records, synthesis_records
+import transforms
+from transforms import Ranges, Scales
 
 MARGIN = 2.0           # room above the largest size seen in photographs
 EXTREME_MARGIN = 8.0   # no more room than this for the synthetic extremes: the last ones may saturate, which costs them quality but harms nothing
@@ -35,14 +36,19 @@ def load(path: Path) -> tuple[model.Codec, int]:
 
 def header_of(net: model.Codec, name: str, **constants: int) -> aem.Header:
     c = net.config
-    return aem.Header(c["c8"], c["c16"], c["m"], c["nz"], c["ce"], c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], len(net.entropy.trunk), name=name, **constants)
+    blocks = c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], len(net.entropy.trunk)
+    return aem.Header(c["c8"], c["c16"], c["m"], c["nz"], c["ce"], *blocks, name=name, **constants)
 
 
-def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dict[str, str]) -> aem.Model:
-    """The model file of a network; without ranges every tensor of the transforms has 11 fractional bits."""
+def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dict[str, str], entropy: str = "q9") -> aem.Model:
+    """The model file of a network; without ranges every tensor of the transforms has 11 fractional bits.
+
+    `entropy` is "q9" (six integer and nine fractional bits throughout) or "calibrated" (from the ranges, like the transforms).
+    """
     scales = Scales(ranges)
-    return aem.Model(header, tables.all_tables(header.scales), z_index(net.entropy.z_scale), entropy_records(net.entropy, header.m),
-                     synthesis_records(net, header, scales), encoder_records(net, header, scales), note)
+    entr = transforms.entropy_records(net, header, scales) if entropy == "calibrated" else quantise.entropy_records(net.entropy)
+    return aem.Model(header, tables.all_tables(header.scales), quantise.z_index(net.entropy.z_scale), entr,
+                     transforms.synthesis_records(net, header, scales), transforms.encoder_records(net, header, scales), note)
 
 
 def measure(net: model.Codec, paths: list[Path]) -> Ranges:
@@ -69,7 +75,9 @@ def main() -> None:
     p.add_argument("--calibrate", type=Path, metavar="FOLDER", help="photographs to measure the ranges of tensors on; without it 11 fractional bits everywhere")
     p.add_argument("--pictures", type=int, default=48, help="how many of them")
     p.add_argument("--name", default="aei1")
-    p.add_argument("--skip-below", type=int, default=3, help="scale indices below this one are not coded")
+    p.add_argument("--entropy", choices=("q9", "calibrated"), default="q9",
+                   help="arithmetic of the entropy network: Q6.9 throughout, or scales from calibration")
+    p.add_argument("--skip-below", type=int, default=2, help="scale indices below this one are not coded")
     a = p.parse_args()
     torch.set_num_threads(1)
     net, step = load(a.checkpoint)
@@ -79,7 +87,10 @@ def main() -> None:
         paths = calibrate.sample(a.calibrate, a.pictures)
         note |= {"calibration-pictures": str(len(paths)), "calibration-sha256": calibrate.digest(paths)}
         ranges = measure(net, paths)
-    built = build(net, header_of(net, a.name, skip_below=a.skip_below), ranges, note)
+    elif a.entropy == "calibrated":
+        p.error("--entropy calibrated needs --calibrate")
+    note["entropy-network"] = a.entropy
+    built = build(net, header_of(net, a.name, skip_below=a.skip_below), ranges, note, a.entropy)
     digest = write(built, a.out)
     print(f"{a.out}: {a.out.stat().st_size} bytes, model id {digest[:16]}")
 

@@ -23,7 +23,8 @@ def array(t: torch.Tensor) -> np.ndarray:
     return t.detach().double().numpy()
 
 
-def quantise(weight: np.ndarray, bias: np.ndarray, scale_in: np.ndarray, scale_out: np.ndarray, depthwise: bool = False, max_shift: int = aem.MAX_SHIFT) -> aem.Layer:
+def quantise(weight: np.ndarray, bias: np.ndarray, scale_in: np.ndarray, scale_out: np.ndarray, depthwise: bool = False,
+             max_shift: int = aem.MAX_SHIFT) -> aem.Layer:
     """Float weights [O, K] and biases [O] as a record, each output with the largest shift that fits 16-bit weights and R4.1.
 
     `scale_in` is [K] for a dense layer and [O] for a depthwise one, `scale_out` is [O].
@@ -63,7 +64,7 @@ def gain_values(gain: model.Gain) -> np.ndarray:
         return array(copy.deepcopy(gain).double()(torch.arange(model.QUALITIES)))[:, :, 0, 0]
 
 
-def entropy_records(net: model.EntropyNet, m: int) -> list[aem.Record]:
+def entropy_records(net: model.EntropyNet) -> list[aem.Record]:
     """The entropy network in Q6.9 throughout, so that what its 16 bits mean is the same for every channel and every model."""
     def conv(layer: nn.Conv2d) -> aem.Layer:
         inputs = layer.out_channels if layer.groups > 1 else layer.in_channels

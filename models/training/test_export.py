@@ -191,8 +191,10 @@ def test_transforms_follow_the_float_network(built: aem.Model, picture: np.ndarr
     assert not codec.saturated
 
 
-def test_entropy_network_follows_the_float_network(built: aem.Model, picture: np.ndarray) -> None:
-    net, codec = tiny.network(), integer.Codec(built)
+@pytest.mark.parametrize("entropy", ["q9", "calibrated"])
+def test_entropy_network_follows_the_float_network(built: aem.Model, picture: np.ndarray, entropy: str) -> None:
+    net = tiny.network()
+    codec = integer.Codec(built if entropy == "q9" else tiny.build(entropy=entropy))
     y = codec.analyse(picture, 20)
     z = codec.hyper_analyse(y)
     context = np.clip(np.rint(y / 8), -32768, 32767)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import aem
 import calibrate
 import export
 import model
@@ -44,10 +45,11 @@ def network(seed: int = 1) -> model.Codec:
     return net.eval()
 
 
-def build(name: str = "tiny") -> export.aem.Model:
+def build(name: str = "tiny", entropy: str = "q9") -> aem.Model:
+    """The model file; `entropy` as in `export.build`."""
     net = network()
     ranges = calibrate.measure(net, calibrate.extremes(64)[::5], (0, 63))
-    return export.build(net, export.header_of(net, name), ranges, {"name": name, "purpose": "tests; it was not trained"})
+    return export.build(net, export.header_of(net, name), ranges, {"name": name, "purpose": "tests; it was not trained"}, entropy)
 
 
 def main() -> None:

@@ -46,6 +46,12 @@ def synthesis_stages(net: model.Synthesis) -> list[Stage]:
             Stage("synthesis.pixels", net.last[0])]
 
 
+def entropy_stages(net: model.EntropyNet) -> list[Stage]:
+    """Hyper-synthesis and trunk; the four `adapt` layers share the trunk's stream, of which the first stands for all."""
+    return [Stage("entropy.up.0", net.hyper[0][0], [net.hyper[1]], spread=4), Stage("entropy.up.1", net.hyper[2][0], [net.hyper[3]], spread=4),
+            Stage("entropy.trunk", net.adapt[0], list(net.trunk))]
+
+
 Ranges = dict[str, np.ndarray]  # tensor -> largest size seen in each channel, float64 [C]
 
 
@@ -136,6 +142,26 @@ def synthesis_records(net: model.Codec, header: aem.Header, scales: Scales) -> l
     """`SYNT`: y_hat in 2^-y_fraction to 8-bit levels in 2^-pixel_fraction, the half that the float model adds included."""
     y_hat = np.full(header.m, 2.0 ** header.y_fraction)
     return records(synthesis_stages(net.synthesis), y_hat, 255.0 * 2 ** header.pixel_fraction, scales, offset=0.5)
+
+
+def entropy_records(net: model.Codec, header: aem.Header, scales: Scales) -> list[aem.Record]:
+    """`ENTR` with scales of its own for every channel, instead of the Q6.9 of `quantise.entropy_records`.
+
+    z, context and parameters keep their fixed units. What runs out of range here costs bits, never a wrong decode.
+    """
+    m, (first, second, trunk) = header.m, entropy_stages(net.entropy)
+    out: list[aem.Record] = []
+    scale_in = np.full(header.nz, 4 * 2.0 ** header.z_shift)
+    for stage in (first, second):
+        stream = scales(stage.name, header.ce)
+        out += [quantise_conv(stage.producer, scale_in, np.repeat(stream, 4)), block_record(stage.blocks[0], f"{stage.name}.0", stream, scales)]
+        scale_in = stream
+    stream = scales(trunk.name, header.ce)
+    context = np.full(m, 2.0 ** header.y_fraction / net.entropy.context_gain)
+    out += [quantise_conv(layer, np.concatenate([scale_in, context]) if k else scale_in, stream) for k, layer in enumerate(net.entropy.adapt)]
+    out += [block_record(block, f"{trunk.name}.{j}", stream, scales) for j, block in enumerate(trunk.blocks)]
+    params = np.concatenate([np.full(m, 16 * 2.0 ** header.y_fraction), np.full(m, 8 * 2.0 ** header.index_shift)])
+    return [*out, quantise_conv(net.entropy.params, stream, params)]
 
 
 assert Q9 == 2.0 ** 5 * 16, "the context enters the entropy network as y_hat in 2^-5, which is y_hat / 16 in Q6.9"

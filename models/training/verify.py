@@ -43,6 +43,15 @@ def read(path: Path, crop: int) -> np.ndarray:
     return picture[:, top:top + crop, left:left + crop]
 
 
+def compare(rows: list[dict], other: str) -> str:
+    """Total bytes and mean PSNR of the integer codec against `other` ("float" or "expected")."""
+    if not rows:
+        return "no figures"
+    rate = sum(r["bytes"] for r in rows) / sum(r[f"{other}_bytes"] for r in rows) - 1
+    gains = [r["psnr"] - r[f"{other}_psnr"] for r in rows]
+    return f"{100 * rate:+.3f} % bytes, {np.mean(gains):+.4f} dB (worst {min(gains):+.4f})"
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", type=Path)
@@ -82,16 +91,13 @@ def main() -> None:
                 e = expected[path.name, q]
                 row |= dict(expected_bytes=e["bytes"], expected_psnr=e["psnr"])
                 text += f" | expected {100 * (row['bytes'] / e['bytes'] - 1):+.3f} % {row['psnr'] - e['psnr']:+.4f} dB"
-            print(f"{text} | {coded.escapes} escapes, {100 * row['skipped']:.1f} % skipped, saturated {sum(codec.saturated.values())} {dict(codec.saturated) or ''} {taken:.1f} s", flush=True)
+            print(f"{text} | {coded.escapes} escapes, {100 * row['skipped']:.1f} % skipped, saturated {sum(codec.saturated.values())} "
+                  f"{dict(codec.saturated) or ''} {taken:.1f} s", flush=True)
             rows.append(row)
-    print("mean over pictures: quality, bytes to float in %, dB to float, bytes and dB to expected, skipped")
+    print("over all pictures:")
     for q in sorted({r["quality"] for r in rows}):
         part = [r for r in rows if r["quality"] == q]
-        known = [r for r in part if "expected_psnr" in r]
-        text = f"q{q:2d} {100 * (sum(r['bytes'] for r in part) / sum(r['float_bytes'] for r in part) - 1):+.3f} % {np.mean([r['psnr'] - r['float_psnr'] for r in part]):+.4f} dB (worst {min(r['psnr'] - r['float_psnr'] for r in part):+.4f})"
-        if known:
-            text += f" | {100 * (sum(r['bytes'] for r in known) / sum(r['expected_bytes'] for r in known) - 1):+.3f} % {np.mean([r['psnr'] - r['expected_psnr'] for r in known]):+.4f} dB"
-        print(text)
+        print(f"q{q:2d} to float: {compare(part, 'float')} | to expected: {compare([r for r in part if 'expected_psnr' in r], 'expected')}")
     print("saturated:", dict(saturated))
     if a.json:
         a.json.write_text(json.dumps(rows, indent=1))
