@@ -172,10 +172,13 @@ fn minus(value: f64) -> String {
     value.to_string().replace('-', "−")
 }
 
-/// Horizontal bars, a panel for each measure: name, colour, per cent.
+/// Name, colour, per cent.
+pub(super) type Bar<'a> = (&'a str, &'a str, f64);
+
+/// Horizontal bars, a panel for each measure.
 pub(super) struct Bars<'a> {
     pub(super) title: String,
-    pub(super) panels: Vec<(&'a str, Vec<(&'a str, &'a str, f64)>)>,
+    pub(super) panels: Vec<(&'a str, Vec<Bar<'a>>)>,
 }
 
 impl Bars<'_> {
