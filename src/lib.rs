@@ -25,11 +25,17 @@
 //! | `entropy` | integers to bytes and back |
 //! | `container` | the chunks of a file |
 //! | `codec` | one picture through all of it, [`Encoder`] and [`Decoder`] |
+//! | `metrics` | how alike two pictures are, and what a codec saves (feature `metrics`) |
 
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod bench_internals;
 mod codec;
 mod container;
 mod entropy;
 mod error;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod net;
 mod picture;
 

@@ -5,5 +5,7 @@ mod tables;
 mod tile;
 
 pub(crate) use coder::StreamDecoder;
+#[cfg(feature = "bench-internals")]
+pub(crate) use coder::Symbols;
 pub(crate) use tables::Tables;
 pub(crate) use tile::{TileShape, decode_hyper, decode_tile, encode_tile};

@@ -1,5 +1,8 @@
 //! The subcommands: their arguments, and what they share.
 
+#[cfg(feature = "bench")]
+mod bench;
+mod compare;
 mod decode;
 mod encode;
 mod info;
@@ -20,6 +23,9 @@ pub(crate) enum Command {
     Encode(encode::Encode),
     Decode(decode::Decode),
     Info(info::Info),
+    Compare(compare::Compare),
+    #[cfg(feature = "bench")]
+    Bench(bench::Bench),
 }
 
 impl Command {
@@ -29,6 +35,9 @@ impl Command {
             Self::Encode(encode) => encode.common.clone().run(|session| encode.run(session)),
             Self::Decode(decode) => decode.common.clone().run(|session| decode.run(session)),
             Self::Info(info) => info.common.clone().run(|session| info.run(session)),
+            Self::Compare(compare) => compare.common.clone().run(|session| compare.run(session)),
+            #[cfg(feature = "bench")]
+            Self::Bench(bench) => bench.start(),
         }
     }
 }

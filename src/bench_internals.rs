@@ -1,0 +1,191 @@
+//! The parts, opened to `benches/parts.rs`. Not part of the public interface: anything here may change at any time.
+
+use std::sync::Arc;
+
+use crate::entropy::{StreamDecoder, Symbols};
+use crate::net::kernels::{Dense, Depthwise, Epilogue, Kernel, Segment, available};
+use crate::net::{Engine, INPUTS, Model, Tensor};
+use crate::{Error, Quality, Result};
+
+/// Rows of a transform's input at a time, as in the codec.
+const BAND: usize = 16;
+
+/// A linear congruential generator (Knuth's constants).
+fn random(state: &mut u64) -> u32 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 32) as u32
+}
+
+/// Numbers of at most `bits` bits and sign.
+fn numbers(len: usize, bits: u32) -> Vec<i16> {
+    let mut state = 1;
+    (0..len).map(|_| (random(&mut state) as i32 >> (31 - bits)) as i16).collect()
+}
+
+/// Symbols of all scales in turn, distributed as the model's tables say.
+#[derive(Debug)]
+pub struct EntropyCoding {
+    model: Arc<Model>,
+    symbols: Vec<(i32, u8)>,
+}
+
+impl EntropyCoding {
+    /// So many symbols.
+    pub fn new(count: usize) -> Result<Self> {
+        let model = Model::embedded()?;
+        let mut state = 1;
+        // Decoding noise gives symbols with exactly the probabilities of the tables.
+        let noise: Vec<u8> = (0..count * 2).flat_map(|_| (random(&mut state) | 1).to_le_bytes()).collect();
+        let mut decoder = StreamDecoder::new(&noise, model.tables())?;
+        let header = model.header();
+        let indices = (header.skip_below..header.scales).cycle();
+        let symbols = indices.take(count).map(|index| Ok((decoder.value(index)?, index))).collect::<Result<_>>()?;
+        Ok(Self { model, symbols })
+    }
+
+    /// All symbols to a stream.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let mut list = Symbols::with_capacity(self.symbols.len())?;
+        for (value, index) in &self.symbols {
+            list.push(*value, *index);
+        }
+        list.into_stream(self.model.tables())
+    }
+
+    /// And back.
+    pub fn decode(&self, stream: &[u8]) -> Result<()> {
+        let mut decoder = StreamDecoder::new(stream, self.model.tables())?;
+        for (value, index) in &self.symbols {
+            if decoder.value(*index)? != *value {
+                return Err(Error::Parameter("a symbol has changed".into()));
+            }
+        }
+        decoder.finish()
+    }
+}
+
+/// The networks of the embedded model, on numbers of an ordinary size.
+pub struct Networks {
+    model: Arc<Model>,
+    quality: u8,
+    /// Of the picture, in latents: 16 pixels.
+    rows: usize,
+    columns: usize,
+}
+
+impl Networks {
+    /// For pictures of `rows` x `columns` latents (16 x 16 pixels each), multiples of 4.
+    pub fn new(rows: usize, columns: usize) -> Result<Self> {
+        Ok(Self { model: Model::embedded()?, quality: Quality::default().get(), rows, columns })
+    }
+
+    /// Samples to latents.
+    pub fn analysis(&self) -> Result<()> {
+        let engine = Engine::new(true)?;
+        let mut stages = self.model.analysis()?.stages(self.quality);
+        let (rows, columns) = (2 * self.rows, 2 * self.columns);
+        for first in (0..rows).step_by(BAND) {
+            let band = BAND.min(rows - first);
+            let cells = tensor(&engine, band, columns, INPUTS, 11)?;
+            engine.recycle(stages.push(&engine, cells, first + band == rows)?);
+        }
+        Ok(())
+    }
+
+    /// Latents to hyper-latents.
+    pub fn hyper_analysis(&self) -> Result<()> {
+        let engine = Engine::new(true)?;
+        let y = tensor(&engine, self.rows, self.columns, self.model.header().m, 8)?;
+        self.model.analysis()?.hyper(&engine, y).map(drop)
+    }
+
+    /// Hyper-latents to the parameters of all latents: the hyper-synthesis and the four steps.
+    pub fn entropy(&self) -> Result<()> {
+        let (engine, header, net) = (Engine::new(true)?, self.model.header(), self.model.entropy()?);
+        let (rows, columns) = (self.rows / 4, self.columns / 4);
+        let z: Vec<i32> = numbers(rows * columns * header.nz, 2).into_iter().map(i32::from).collect();
+        let features = net.hyper(&engine, rows, columns, &z)?;
+        let context = tensor(&engine, self.rows, self.columns, header.m, 7)?;
+        for step in 0..4 {
+            net.step(&engine, step, &features, &context)?.recycle(&engine);
+        }
+        Ok(())
+    }
+
+    /// Latents to samples.
+    pub fn synthesis(&self) -> Result<()> {
+        let engine = Engine::new(true)?;
+        let mut stages = self.model.synthesis()?.stages(self.quality);
+        for first in (0..self.rows).step_by(BAND / 2) {
+            let band = (BAND / 2).min(self.rows - first);
+            let y = tensor(&engine, band, self.columns, self.model.header().m, 8)?;
+            engine.recycle(stages.push(&engine, y, first + band == self.rows)?);
+        }
+        Ok(())
+    }
+}
+
+fn tensor(engine: &Engine, rows: usize, columns: usize, channels: usize, bits: u32) -> Result<Tensor> {
+    let mut tensor = engine.tensor(rows, columns, channels)?;
+    let row = numbers(columns * channels, bits);
+    tensor.data_mut().chunks_exact_mut(row.len()).for_each(|line| line.copy_from_slice(&row));
+    Ok(tensor)
+}
+
+/// One instruction set's kernel with a layer of each kind, as wide as the embedded model's at 1/8.
+pub struct KernelBench {
+    kernel: &'static dyn Kernel,
+    dense: Dense,
+    depthwise: Depthwise,
+    channels: usize,
+    input: Vec<i16>,
+    output: Vec<i16>,
+}
+
+/// Positions of a [`KernelBench`].
+const POSITIONS: usize = 96;
+
+impl KernelBench {
+    /// All that this machine can run.
+    pub fn all() -> Result<Vec<Self>> {
+        let channels = Model::embedded()?.header().c8;
+        let (bias, shift) = (vec![0; channels], vec![10; channels]);
+        let benches = available().into_iter().map(|kernel| Self {
+            kernel,
+            dense: Dense::new(channels, channels, &numbers(channels * channels, 7), &bias, &shift),
+            depthwise: Depthwise::new(channels, &numbers(9 * channels, 7), &bias, &shift),
+            channels,
+            input: numbers(POSITIONS * channels, 11),
+            output: vec![0; POSITIONS * channels],
+        });
+        Ok(benches.collect())
+    }
+
+    /// Name of the instruction set.
+    pub fn name(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    /// Products that [`KernelBench::dense`] computes.
+    pub fn dense_products(&self) -> u64 {
+        (POSITIONS * self.channels * self.channels) as u64
+    }
+
+    /// Products that [`KernelBench::depthwise`] computes.
+    pub fn depthwise_products(&self) -> u64 {
+        (9 * POSITIONS * self.channels) as u64
+    }
+
+    /// A 1x1 convolution.
+    pub fn dense(&mut self) -> &[i16] {
+        let input = Segment { data: &self.input, stride: self.channels, len: self.channels };
+        self.kernel.dense(&self.dense, &[input], POSITIONS, &mut self.output, self.channels, Epilogue::Store);
+        &self.output
+    }
+
+    /// A row of a depthwise 3x3 convolution.
+    pub fn depthwise(&mut self) -> &[i16] {
+        self.kernel.depthwise(&self.depthwise, [&self.input; 3], POSITIONS, &mut self.output);
+        &self.output
+    }
+}

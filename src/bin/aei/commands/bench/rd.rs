@@ -1,0 +1,222 @@
+//! `aei bench rd`.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aei::{FileFormat, Model, Picture};
+use clap::Args;
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use super::codecs::{Aei, Family};
+use super::measure::{Entry, Source, Task};
+use super::report::{self, Report};
+use super::results::{Results, Row};
+use super::summary::{Anchors, MetricChoice, Summary};
+use crate::commands::{Common, Session};
+use crate::failure::{At as _, Cause, Failure};
+use crate::paths::{self, Place};
+
+/// Measure size against quality, and draw the curves
+///
+/// Every picture goes through every codec at a ladder of settings; the decoded file is compared with the original. Results are kept in results.csv as they
+/// come: a run that was stopped goes on where it was, and only what has changed (pictures, settings, versions, the model) is measured again. WebP, AVIF and
+/// JPEG XL need their reference tools: cwebp and dwebp, avifenc and avifdec, cjxl and djxl.
+#[derive(Args)]
+#[command(after_help = crate::failure::exit_codes_help())]
+pub(crate) struct Rd {
+    /// Pictures, and folders of pictures
+    #[arg(value_name = "FOLDER", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Codecs to compare
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "aei,jpeg,mozjpeg,webp,avif,jxl")]
+    codecs: Vec<Family>,
+    /// Measures to report; results.csv has all of them
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "psnr,ms-ssim,ssimulacra2")]
+    metrics: Vec<MetricChoice>,
+    /// Codec that the others are compared with, as results.csv names it
+    #[arg(long, value_name = "CODEC", default_value = "jpeg")]
+    against: String,
+    /// Settings per codec
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(3..=32))]
+    points: u8,
+    /// Published curves to draw as well: CSV with the columns codec, bpp, psnr_rgb, ms_ssim_db
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+    /// Measure time as well: one process after the other, nothing else meanwhile
+    #[arg(long)]
+    timing: bool,
+    /// Folder for the report
+    #[arg(short, long, value_name = "DIR", default_value = "report")]
+    output: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Rd {
+    pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        let console = &session.console;
+        let aei = self.aei(session)?;
+        let anchors = self.anchors.as_deref().map(Anchors::read).transpose()?.unwrap_or_default();
+        fs::create_dir_all(&self.output).at(self.output.display())?;
+        let results = Results::open(&self.output.join("results.csv"))?;
+        let entries = self.entries(session, &aei, &results);
+        if entries.is_empty() {
+            return Err(Failure::new(Cause::Unsupported, "none of the codecs is installed"));
+        }
+        let work = tempfile::tempdir().at("temporary folder")?;
+        let sources = self.sources(session, work.path())?;
+
+        let tasks: Vec<Task<'_>> = sources
+            .iter()
+            .flat_map(|source| entries.iter().flat_map(move |entry| entry.ladder.iter().map(move |setting| Task { source, entry, setting: *setting })))
+            .collect();
+        let known: Vec<Option<&Row>> = tasks.iter().map(|task| results.find(&task.key(), self.timing)).collect();
+        let found = known.iter().flatten().count();
+        if found > 0 {
+            console.say(format_args!("{found} of {} measurements are there from earlier runs", tasks.len()));
+        }
+
+        let progress = console.progress(&"measuring");
+        let (show, done, total) = (progress.callback(), AtomicU64::new(0), (tasks.len() - found) as u64);
+        show(0, total);
+        let one = |(task, known): (&Task<'_>, &Option<&Row>)| -> Option<Result<Row, Failure>> {
+            if let Some(row) = known {
+                return Some(Ok(Row { picture: task.source.name.clone(), ..(*row).clone() }));
+            }
+            // Of a codec that is not installed there is what there is.
+            if !task.entry.installed {
+                return None;
+            }
+            let row = task.measure(&aei, work.path(), self.timing).and_then(|row| results.add(&row).map(|()| row));
+            show(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            Some(row.map_err(|f| f.at(format_args!("{}, {} at {}", task.source.name, task.entry.codec.name(), task.setting))))
+        };
+        let measured: Vec<_> =
+            if self.timing { tasks.iter().zip(&known).filter_map(one).collect() } else { tasks.par_iter().zip(&known).filter_map(one).collect() };
+        drop(progress);
+        let mut rows = Vec::with_capacity(measured.len());
+        let mut failures = Vec::new();
+        for result in measured {
+            match result {
+                Ok(row) => rows.push(row),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        for failure in &failures {
+            console.failure(None, failure);
+        }
+        results.finish(&rows, |row| sources.iter().any(|source| source.digest == row.digest) && entries.iter().any(|entry| entry.codec.id() == row.codec))?;
+
+        let summary = Summary::new(&rows, &entries, &self.metrics, &self.against, anchors)?;
+        let report = Report { summary: &summary, sources: &sources, entries: &entries, aei: &aei, work: work.path(), command: self.command_line() };
+        report::write(&report, &self.output)?;
+        if console.json {
+            console.object(summary.json())?;
+        } else {
+            console.say(report::table_for_terminal(&summary));
+            console.say(format_args!("{}", self.output.join("report.html").display()));
+        }
+        Ok(failures.first().map_or(ExitCode::SUCCESS, Failure::exit_code))
+    }
+
+    fn aei(&self, session: &Session) -> Result<Aei, Failure> {
+        let model = session.model.clone().map_or_else(Model::embedded, Ok)?;
+        let program = std::env::current_exe().at("aei itself")?.into_os_string();
+        Ok(Aei { program, version: format!("{} model {} {}", env!("CARGO_PKG_VERSION"), model.name(), model.id()), model: self.common.model.clone() })
+    }
+
+    /// The codecs that can take part; says which cannot.
+    fn entries(&self, session: &Session, aei: &Aei, results: &Results) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for codec in self.codecs.iter().flat_map(|family| family.codecs()) {
+            if entries.iter().any(|entry| entry.codec == *codec) {
+                continue;
+            }
+            let (installed, recorded) = match codec.version(aei) {
+                Ok(version) => (true, Some((version, codec.settings().to_owned()))),
+                Err(missing) => {
+                    let recorded = results.recorded(codec.id());
+                    let consequence = recorded.as_ref().map_or("left out".to_owned(), |(version, _)| format!("earlier results of {version} are used"));
+                    session.console.notice(codec.name(), format_args!("{missing}: {consequence}"));
+                    (false, recorded)
+                }
+            };
+            if let Some((version, settings)) = recorded {
+                entries.push(Entry { codec: *codec, version, settings, ladder: codec.ladder(self.points), installed });
+            }
+        }
+        entries
+    }
+
+    /// Reads the pictures. What cannot be read is said and left out.
+    fn sources(&self, session: &Session, work: &Path) -> Result<Vec<Source>, Failure> {
+        let mut paths = Vec::new();
+        for input in &self.inputs {
+            if input.is_dir() {
+                let mut inside: Vec<PathBuf> = fs::read_dir(input).at(input.display())?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+                inside.retain(|path| path.is_file() && path.extension().and_then(|e| e.to_str()).is_some_and(|e| FileFormat::from_extension(e).is_some()));
+                inside.sort();
+                paths.extend(inside);
+            } else {
+                paths.push(input.clone());
+            }
+        }
+        let names: HashSet<_> = paths.iter().map(|path| path.file_name()).collect();
+        let unique = names.len() == paths.len();
+        let mut digests = HashSet::new();
+        let mut sources = Vec::new();
+        for (number, path) in paths.iter().enumerate() {
+            let place = Place::Path(path.clone());
+            let name = path.file_name().filter(|_| unique).map_or_else(|| place.to_string(), |name| name.to_string_lossy().into_owned());
+            let png = work.join(format!("{number}.png"));
+            let source = match prepare(session, &place, name, png) {
+                Ok(source) => source,
+                Err(failure) => {
+                    session.console.notice(&place, format_args!("left out: {}", failure.message));
+                    continue;
+                }
+            };
+            if !digests.insert(source.digest.clone()) {
+                session.console.notice(&place, "left out: the same picture is there already");
+                continue;
+            }
+            sources.push(source);
+        }
+        if sources.is_empty() {
+            return Err(Failure::new(Cause::Io, "there are no pictures to measure"));
+        }
+        Ok(sources)
+    }
+
+    /// The command that makes the report again, without paths of this machine.
+    fn command_line(&self) -> String {
+        let mut words: Vec<OsString> = vec!["aei bench rd FOLDER".into()];
+        let names = |values: Vec<String>| values.join(",");
+        let value = |family: &dyn Fn() -> Option<clap::builder::PossibleValue>| family().map(|v| v.get_name().to_owned()).unwrap_or_default();
+        words.push(format!("--codecs {}", names(self.codecs.iter().map(|f| value(&|| clap::ValueEnum::to_possible_value(f))).collect())).into());
+        words.push(format!("--metrics {}", names(self.metrics.iter().map(|m| value(&|| clap::ValueEnum::to_possible_value(m))).collect())).into());
+        words.push(format!("--points {}", self.points).into());
+        if let Some(name) = self.anchors.as_deref().and_then(Path::file_name) {
+            words.push(format!("--anchors {}", name.to_string_lossy()).into());
+        }
+        if self.timing {
+            words.push("--timing".into());
+        }
+        words.join(std::ffi::OsStr::new(" ")).to_string_lossy().into_owned()
+    }
+}
+
+/// Turns a picture into what all codecs get.
+fn prepare(session: &Session, place: &Place, name: String, png: PathBuf) -> Result<Source, Failure> {
+    let bytes = paths::read(place, session.limits.max_file_bytes)?;
+    let picture = Picture::from_file_bytes(&bytes, &session.limits)?.0.upright()?;
+    fs::write(&png, aei::write_picture(&picture, FileFormat::Png)?).at(png.display())?;
+    let digest = Sha256::digest(picture.samples());
+    let digest = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(Source { name, digest, width: picture.width(), height: picture.height(), png })
+}

@@ -1,0 +1,86 @@
+//! How alike two pictures are, and how much one codec saves over another.
+//!
+//! | measure | what it is | range |
+//! |---|---|---|
+//! | [`psnr`] | peak signal-to-noise ratio of the samples and of the luma | dB; infinite for equal pictures |
+//! | [`ms_ssim`] | multi-scale structural similarity (Wang, Simoncelli, Bovik 2003) | 0 to 1, or dB by [`decibels`] |
+//! | [`ssimulacra2`] | a model of how people see coded pictures | 100 is no difference, 90 not visible, 70 high, 50 medium, 30 low quality |
+//! | [`bd_rate`] | difference in file size at equal quality, over a range of qualities | per cent; below 0 is smaller |
+//!
+//! ```
+//! use aei::Picture;
+//! use aei::metrics::{Rgb, psnr};
+//!
+//! let original = Rgb::new(&Picture::gray(16, 16, vec![100; 256])?);
+//! let coded = Rgb::new(&Picture::gray(16, 16, vec![101; 256])?);
+//! assert!((psnr(&original, &coded)?.rgb - 48.13).abs() < 0.01);
+//! # Ok::<(), aei::Error>(())
+//! ```
+
+mod bd_rate;
+mod ms_ssim;
+mod pchip;
+mod psnr;
+
+use std::borrow::Cow;
+
+pub use bd_rate::{BdRate, bd_rate};
+pub use ms_ssim::{MS_SSIM_MIN_SIDE, decibels, ms_ssim};
+pub use psnr::{Psnr, psnr};
+
+use crate::{Channels, Error, Picture, Result};
+
+/// A picture as the measures see it: red, green and blue. Gray becomes three equal channels, so that it can be compared with a copy in colour.
+#[derive(Debug, Clone)]
+pub struct Rgb<'a> {
+    width: usize,
+    height: usize,
+    samples: Cow<'a, [u8]>,
+}
+
+impl<'a> Rgb<'a> {
+    /// The samples of a picture as they are stored, whatever its orientation.
+    pub fn new(picture: &'a Picture) -> Self {
+        let samples = match picture.channels() {
+            Channels::Rgb => Cow::Borrowed(picture.samples()),
+            Channels::Gray => Cow::Owned(picture.samples().iter().flat_map(|v| [*v; 3]).collect()),
+        };
+        Self { width: picture.width() as usize, height: picture.height() as usize, samples }
+    }
+
+    /// One channel, as numbers.
+    fn plane(&self, channel: usize) -> Vec<f32> {
+        self.samples[channel..].iter().step_by(3).map(|v| f32::from(*v)).collect()
+    }
+}
+
+/// Only pictures of one size can be compared.
+fn check_sizes(a: &Rgb<'_>, b: &Rgb<'_>) -> Result<()> {
+    if (a.width, a.height) != (b.width, b.height) {
+        return Err(Error::Parameter(format!("pictures of different sizes cannot be compared: {}x{} and {}x{} pixels", a.width, a.height, b.width, b.height)));
+    }
+    Ok(())
+}
+
+/// SSIMULACRA 2, by the crate `ssimulacra2`. Samples are taken as sRGB. `None` for pictures with a side under 8 pixels, for which it is not defined.
+///
+/// # Errors
+/// [`Error::Parameter`] if the pictures differ in size.
+pub fn ssimulacra2(original: &Rgb<'_>, coded: &Rgb<'_>) -> Result<Option<f64>> {
+    use ssimulacra2::{ColorPrimaries, TransferCharacteristic, compute_frame_ssimulacra2};
+    check_sizes(original, coded)?;
+    if original.width.min(original.height) < 8 {
+        return Ok(None);
+    }
+    let convert = |picture: &Rgb<'_>| {
+        let (pixels, _) = picture.samples.as_chunks::<3>();
+        let data = pixels.iter().map(|pixel| pixel.map(|v| f32::from(v) / 255.0)).collect();
+        ssimulacra2::Rgb::new(data, picture.width, picture.height, TransferCharacteristic::SRGB, ColorPrimaries::BT709)
+            .map_err(|e| Error::Parameter(format!("SSIMULACRA2: {e}")))
+    };
+    let score = compute_frame_ssimulacra2(convert(original)?, convert(coded)?).map_err(|e| Error::Parameter(format!("SSIMULACRA2: {e}")))?;
+    Ok(Some(score))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! Peak signal-to-noise ratio.
+
+use super::{Rgb, check_sizes};
+use crate::Result;
+
+/// Weights of red, green and blue in luma, as in JPEG and in ITU-R BT.601.
+const LUMA: [f64; 3] = [0.299, 0.587, 0.114];
+
+/// Peak signal-to-noise ratios in dB. Infinite where there is no difference.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Psnr {
+    /// From the mean squared error over all samples of red, green and blue together, as papers on learned compression state it.
+    pub rgb: f64,
+    /// Of the luma Y = 0.299 R + 0.587 G + 0.114 B (BT.601, full range), not rounded.
+    pub luma: f64,
+}
+
+/// Compares the samples of two pictures.
+///
+/// # Errors
+/// [`Error::Parameter`](crate::Error::Parameter) if the pictures differ in size.
+pub fn psnr(original: &Rgb<'_>, coded: &Rgb<'_>) -> Result<Psnr> {
+    check_sizes(original, coded)?;
+    let (mut rgb, mut luma) = (0u64, 0.0);
+    for (a, b) in original.samples.as_chunks::<3>().0.iter().zip(coded.samples.as_chunks::<3>().0) {
+        let mut difference = 0.0;
+        for c in 0..3 {
+            let d = i64::from(a[c]) - i64::from(b[c]);
+            rgb += d.unsigned_abs().pow(2);
+            difference += LUMA[c] * d as f64;
+        }
+        luma += difference * difference;
+    }
+    let pixels = (original.width * original.height) as f64;
+    let from_error = |mse: f64| 10.0 * (255.0 * 255.0 / mse).log10();
+    Ok(Psnr { rgb: from_error(rgb as f64 / (3.0 * pixels)), luma: from_error(luma / pixels) })
+}

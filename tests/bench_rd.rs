@@ -1,0 +1,107 @@
+//! `aei bench rd`, seen from outside, with the codecs that need no installed tools.
+#![cfg(feature = "bench")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use aei::{FileFormat, Picture, write_picture};
+use serde_json::Value;
+
+fn bench(folder: &Path, arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_aei"))
+        .current_dir(folder)
+        .args(["bench", "rd", "pictures", "-o", "report", "--points", "4"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+/// Two small pictures with smooth parts and edges.
+fn pictures(folder: &Path) {
+    fs::create_dir(folder.join("pictures")).unwrap();
+    for (name, period) in [("one.png", 23), ("two.ppm", 37)] {
+        let sample = |x: u32, y: u32, c: u32| 60 + x + (y + 20 * c) / 2 + if (x * y / 64) % period < period / 2 { 30 } else { 0 };
+        let samples = (0..64).flat_map(|y| (0..96).flat_map(move |x| (0..3).map(move |c| sample(x, y, c) as u8))).collect();
+        let format = FileFormat::from_extension(Path::new(name).extension().unwrap().to_str().unwrap()).unwrap();
+        fs::write(folder.join("pictures").join(name), write_picture(&Picture::rgb(96, 64, samples).unwrap(), format).unwrap()).unwrap();
+    }
+    fs::write(folder.join("pictures/broken.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+}
+
+#[test]
+fn measures_reports_and_resumes() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    pictures(folder);
+    let anchors = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/anchors/kodak.csv");
+    let output = bench(folder, &["--codecs", "aei,jpeg,mozjpeg", "--anchors", anchors, "--json"]);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["pictures"].as_array().unwrap().len(), 2);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("broken.png: note: left out"));
+    let codecs = summary["codecs"].as_array().unwrap();
+    assert_eq!(codecs.len(), 4);
+    for codec in codecs {
+        let metrics = &codec["metrics"];
+        assert!(metrics["psnr-rgb"]["bd_rate"]["percent"].is_f64() && metrics.get("ms-ssim").is_none(), "{codec}");
+        assert_eq!(metrics["ssimulacra2"]["curve"].as_array().unwrap().len(), 4, "{codec}");
+    }
+
+    let table = fs::read_to_string(folder.join("report/results.csv")).unwrap();
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), 1 + 2 * 4 * 4);
+    let html = fs::read_to_string(folder.join("report/report.html")).unwrap();
+    assert!(html.contains("<svg") && html.contains("HPCM-Large") && html.contains("data:image/png;base64,"));
+    assert!(!html.contains("<script") && !html.contains("src=\"http"));
+    for name in ["README.md", "rd-psnr-rgb.svg", "rd-psnr-luma.svg", "rd-ssimulacra2.svg", "bd-rate.svg", "crops/most-aei.png"] {
+        assert!(folder.join("report").join(name).is_file(), "{name}");
+    }
+
+    // What is lost is measured again, and nothing else.
+    fs::write(folder.join("report/results.csv"), rows[..rows.len() - 3].join("\n")).unwrap();
+    let output = bench(folder, &["--codecs", "aei,jpeg,mozjpeg", "--anchors", anchors]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("29 of 32 measurements"), "{output:?}");
+    let again = fs::read_to_string(folder.join("report/results.csv")).unwrap();
+    // Memory may differ in what was measured again.
+    assert!(again.starts_with(&rows[..rows.len() - 3].join("\n")) && again.lines().count() == rows.len());
+
+    // A run with fewer codecs keeps the others' rows.
+    bench(folder, &["--codecs", "jpeg,mozjpeg"]);
+    assert_eq!(fs::read_to_string(folder.join("report/results.csv")).unwrap().lines().count(), rows.len());
+}
+
+#[test]
+fn timing_fills_the_columns() {
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    bench(place.path(), &["--codecs", "jpeg", "--metrics", "psnr", "--timing"]);
+    let mut reader = csv::Reader::from_path(place.path().join("report/results.csv")).unwrap();
+    let head = reader.headers().unwrap().clone();
+    let column = |name: &str| head.iter().position(|h| h == name).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 8);
+    for row in rows {
+        for name in ["encode_seconds", "decode_seconds"] {
+            assert!(row[column(name)].parse::<f64>().unwrap() > 0.0, "{row:?}");
+        }
+    }
+    let text = fs::read_to_string(place.path().join("report/README.md")).unwrap();
+    assert!(text.contains("decode, MP/s"), "{text}");
+}
+
+#[test]
+fn a_missing_tool_is_said_and_skipped() {
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let output = Command::new(env!("CARGO_BIN_EXE_aei"))
+        .current_dir(place.path())
+        .env("PATH", "")
+        .args(["bench", "rd", "pictures", "-o", "report", "--points", "3", "--codecs", "jpeg,webp,avif,jxl"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(["dwebp", "avifdec", "djxl"].iter().all(|tool| said.contains(&format!("{tool} is not installed: left out"))), "{said}");
+}

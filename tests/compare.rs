@@ -1,0 +1,67 @@
+//! `aei compare`, seen from outside.
+#![cfg(feature = "cli")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use aei::{FileFormat, Picture, write_picture};
+use serde_json::Value;
+
+fn compare(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_aei")).current_dir(folder).arg("compare").args(arguments).output().unwrap()
+}
+
+fn save(folder: &Path, name: &str, width: u32, height: u32, sample: impl Fn(u32) -> u8) {
+    let picture = Picture::rgb(width, height, (0..width * height * 3).map(sample).collect()).unwrap();
+    fs::write(folder.join(name), write_picture(&picture, FileFormat::Png).unwrap()).unwrap();
+}
+
+#[test]
+fn json_has_all_measures() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), "a.png", 200, 180, |i| (i / 3 % 200) as u8);
+    save(folder.path(), "b.png", 200, 180, |i| (i / 3 % 200) as u8 + 1);
+    let output = compare(folder.path(), &["--json", "a.png", "b.png"]);
+    assert!(output.status.success(), "{output:?}");
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((value["original"].as_str(), value["copy"].as_str()), (Some("a.png"), Some("b.png")));
+    assert_eq!((value["width"].as_u64(), value["height"].as_u64(), value["equal"].as_bool()), (Some(200), Some(180), Some(false)));
+    for name in ["psnr_rgb", "psnr_luma"] {
+        assert!((value[name].as_f64().unwrap() - 48.1308).abs() < 1e-3, "{value}");
+    }
+    assert!(value["ms_ssim"].as_f64().unwrap() > 0.99 && value["ms_ssim_db"].as_f64().unwrap() > 20.0, "{value}");
+    assert!(value["ssimulacra2"].as_f64().unwrap() > 80.0, "{value}");
+}
+
+#[test]
+fn equal_and_small_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), "a.png", 20, 7, |i| i as u8);
+    let value: Value = serde_json::from_slice(&compare(folder.path(), &["--json", "a.png", "a.png"]).stdout).unwrap();
+    assert_eq!(value["equal"], true);
+    assert!(value["psnr_rgb"].is_null() && value["ms_ssim"].is_null() && value["ssimulacra2"].is_null(), "{value}");
+    let text = String::from_utf8(compare(folder.path(), &["a.png", "a.png"]).stdout).unwrap();
+    assert!(text.contains("PSNR (RGB)   no difference") && text.contains("not defined for sides under 161 pixels"), "{text}");
+}
+
+#[test]
+fn an_aei_file_is_compared_with_its_original() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), "a.png", 64, 64, |i| (i / 3 % 64 * 3) as u8);
+    let encode = Command::new(env!("CARGO_BIN_EXE_aei")).current_dir(folder.path()).args(["encode", "-Q", "-q", "80", "a.png"]).status().unwrap();
+    assert!(encode.success());
+    let value: Value = serde_json::from_slice(&compare(folder.path(), &["--json", "a.png", "a.aei"]).stdout).unwrap();
+    assert!(value["psnr_rgb"].as_f64().unwrap() > 20.0, "{value}");
+}
+
+#[test]
+fn different_sizes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), "a.png", 20, 10, |i| i as u8);
+    save(folder.path(), "b.png", 10, 20, |i| i as u8);
+    let output = compare(folder.path(), &["a.png", "b.png"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("20x10 and 10x20"));
+    assert_eq!(compare(folder.path(), &["a.png", "none.png"]).status.code(), Some(3));
+}
