@@ -85,26 +85,15 @@ def cosine_signs(block: int, patch: int) -> np.ndarray:
     return (np.einsum("up,vr->upvr", waves, waves) > 0).reshape(waves.size, waves.size)
 
 
-def measure(net: model.Codec, pictures: list[np.ndarray], qualities: tuple[int, ...] = QUALITIES, entropy: bool = False) -> Ranges:
-    """Largest size of every channel of every tensor in the transforms and the hyper-analysis, over all pictures and qualities.
-
-    Synthesis sees the rounded latent: the entropy network's mean moves it by less than half a step. With `entropy` that network is measured
-    too; then everything runs as it would in coding, which takes a third longer.
-    """
-    recorders = [Recorder(stages) for stages in (analysis_stages(net.analysis), hyper_analysis_stages(net.hyper_analysis), synthesis_stages(net.synthesis))]
-    if entropy:
-        recorders.append(Recorder(entropy_stages(net.entropy)))
-        for layer in net.entropy.adapt[1:]:
-            recorders[-1].on_output(layer, "entropy.trunk")
+def measure(net: model.Codec, pictures: list[np.ndarray], qualities: tuple[int, ...] = QUALITIES) -> Ranges:
+    """Largest size of every channel of every tensor of the network, over all pictures and qualities."""
+    recorders = [Recorder(stages) for stages in (analysis_stages(net.analysis), hyper_analysis_stages(net.hyper_analysis), entropy_stages(net.entropy),
+                                                 synthesis_stages(net.synthesis))]
+    for layer in net.entropy.adapt[1:]:
+        recorders[2].on_output(layer, "entropy.trunk")
     with torch.no_grad():
         for picture in pictures:
             x = torch.from_numpy(picture.copy())[None].float() / 255
             for quality in qualities:
-                q = torch.tensor([quality])
-                if entropy:
-                    net(x, q)
-                    continue
-                y = net.analysis(x, q)
-                net.hyper_analysis(y * net.entropy.context_gain)
-                net.synthesis(y.round(), q)
+                net(x, torch.tensor([quality]))
     return {name: size for recorder in recorders for name, size in recorder.close().items()}

@@ -54,10 +54,10 @@ def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dic
                      transforms.synthesis_records(net, header, scales), transforms.encoder_records(net, header, scales), note)
 
 
-def measure(net: model.Codec, paths: list[Path], entropy: bool) -> Ranges:
+def measure(net: model.Codec, paths: list[Path]) -> Ranges:
     """Ranges with their margins: twice what photographs need, or what the synthetic extremes need, but at most eight times what was seen in photographs."""
-    photographs = calibrate.measure(net, [calibrate.load(p) for p in paths], entropy=entropy)
-    extremes = calibrate.measure(net, calibrate.extremes(), entropy=entropy)
+    photographs = calibrate.measure(net, [calibrate.load(p) for p in paths])
+    extremes = calibrate.measure(net, calibrate.extremes())
     return {k: np.maximum(MARGIN * photographs[k], np.minimum(extremes[k], EXTREME_MARGIN * photographs[k])) for k in photographs}
 
 
@@ -89,11 +89,10 @@ def main() -> None:
     if a.calibrate:
         paths = calibrate.sample(a.calibrate, a.pictures)
         note |= {"calibration-pictures": str(len(paths)), "calibration-sha256": calibrate.digest(paths)}
-        ranges = measure(net, paths, a.entropy == "calibrated")
-    if a.entropy == "calibrated":
-        if not a.calibrate:
-            p.error("--entropy calibrated needs --calibrate")
-        note["entropy-network"] = "calibrated"
+        ranges = measure(net, paths)
+    elif a.entropy == "calibrated":
+        p.error("--entropy calibrated needs --calibrate")
+    note["entropy-network"] = a.entropy
     built = build(net, header_of(net, a.name, skip_below=a.skip_below), ranges, note, a.entropy)
     digest = write(built, a.out)
     print(f"{a.out}: {a.out.stat().st_size} bytes, model id {digest[:16]}")
