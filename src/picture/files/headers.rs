@@ -102,7 +102,7 @@ impl Headers {
         let mut rest = bytes.get(8..)?;
         while rest.len() >= 12 {
             let length = BigEndian::read_u32(rest) as usize;
-            let Some(payload) = rest.get(8..8 + length) else { break };
+            let Some(payload) = rest.get(8..8usize.saturating_add(length)) else { break };
             match &rest[4..8] {
                 b"IHDR" if length >= 10 => self.depth = (payload[9] != PALETTE).then_some(payload[8]).filter(|bits| (1..=16).contains(bits)),
                 // Without a palette to need it, PLTE is but a suggestion.
@@ -117,7 +117,7 @@ impl Headers {
                 b"eXIf" if pixels => self.late_exif = Some(payload.to_vec()),
                 _ => {}
             }
-            rest = rest.get(12 + length..).unwrap_or_default();
+            rest = rest.get(12usize.saturating_add(length)..).unwrap_or_default();
         }
         // In PNG's order of precedence: cICP, iCCP (which the decoder hands out), sRGB, then gamma and chromaticities.
         if let Some(code) = cicp {
