@@ -46,8 +46,11 @@ def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dic
     `entropy` is "q9" (six integer and nine fractional bits throughout) or "calibrated" (from the ranges, like the transforms).
     """
     scales = Scales(ranges)
-    entr = transforms.entropy_records(net, header, scales) if entropy == "calibrated" else quantise.entropy_records(net.entropy)
-    return aem.Model(header, tables.all_tables(header.scales), quantise.z_index(net.entropy.z_scale), entr,
+    if entropy == "calibrated":
+        entropy_net = transforms.entropy_records(net, header, scales)
+    else:
+        entropy_net = quantise.entropy_records(net.entropy)
+    return aem.Model(header, tables.all_tables(header.scales), quantise.z_index(net.entropy.z_scale), entropy_net,
                      transforms.synthesis_records(net, header, scales), transforms.encoder_records(net, header, scales), note)
 
 

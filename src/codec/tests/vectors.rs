@@ -33,6 +33,8 @@ impl Vectors {
     }
 
     fn refused(&mut self, rule: &str, name: &str, file: &[u8]) {
+        let error = Decoder::new(file).and_then(|decoder| decoder.decode()).expect_err(name);
+        assert!(error.to_string().contains(&format!("({rule})")), "{name}: {error}");
         self.write(name, file);
         writeln!(self.digests, "refused {rule}  {name}").unwrap();
     }
@@ -188,7 +190,9 @@ fn write_vectors() {
     v.refused("R2.9", "x-end.aei", &end);
     v.refused("R3.1", "x-last-word-zero.aei", &forged(&model, 128, 64, 12, [&wild[..], &[0; 4]].concat()));
     v.refused("R3.4", "x-one-word-more.aei", &forged(&model, 128, 64, 12, [&[1, 2, 3, 4], &wild[..]].concat()));
-    v.refused("R3.4", "x-one-word-less.aei", &forged(&model, 128, 64, 12, wild[4..].to_vec()));
+    let mut changed = wild.clone();
+    changed[2] ^= 0x55;
+    v.refused("R3.4", "x-first-word-changed.aei", &forged(&model, 128, 64, 12, changed));
     // A stream of ones: the first symbol is the last of its table, the escape, and its prefix does not end.
     v.refused("R3.5", "x-endless-escape.aei", &forged(&model, 128, 64, 12, vec![0xFF; 400]));
 
