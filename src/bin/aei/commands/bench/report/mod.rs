@@ -115,6 +115,13 @@ fn method(report: &Report<'_>) -> Vec<String> {
         ),
         threads.into(),
     ];
+    if summary.against == super::codecs::Codec::Jpeg {
+        lines.push(
+            "JPEG is what most programs write: baseline with standard tables. Encoders that optimise, such as mozjpeg, are the harder opponents; \
+             `--against mozjpeg-420` compares with that."
+                .into(),
+        );
+    }
     if !summary.anchors.names().is_empty() {
         lines.push(
             "Dashed curves are published numbers, taken over as they stand and not measured here; they compare only with measurements of the same pictures."
