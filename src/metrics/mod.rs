@@ -2,10 +2,10 @@
 //!
 //! | measure | what it is | range |
 //! |---|---|---|
-//! | [`psnr`] | peak signal-to-noise ratio of the samples and of the luma | dB; infinite for equal pictures |
-//! | [`ms_ssim`] | multi-scale structural similarity (Wang, Simoncelli, Bovik 2003) | 0 to 1, or dB by [`decibels`] |
+//! | [`psnr()`] | peak signal-to-noise ratio of the samples and of the luma | dB; infinite for equal pictures |
+//! | [`ms_ssim()`] | multi-scale structural similarity (Wang, Simoncelli, Bovik 2003) | 0 to 1, or dB by [`decibels`] |
 //! | [`ssimulacra2()`] | a model of how people see coded pictures | 100 is no difference, 90 not visible, 70 high, 50 medium, 30 low quality |
-//! | [`bd_rate`] | difference in file size at equal quality, over a range of qualities | per cent; below 0 is smaller |
+//! | [`bd_rate()`] | difference in file size at equal quality, over a range of qualities | per cent; below 0 is smaller |
 //!
 //! ```
 //! use aei::Picture;
