@@ -11,9 +11,9 @@
 //! use aei::Picture;
 //! use aei::metrics::{Rgb, psnr};
 //!
-//! let original = Rgb::new(&Picture::gray(16, 16, vec![100; 256])?);
-//! let coded = Rgb::new(&Picture::gray(16, 16, vec![101; 256])?);
-//! assert!((psnr(&original, &coded)?.rgb - 48.13).abs() < 0.01);
+//! let original = Picture::gray(16, 16, vec![100; 256])?;
+//! let coded = Picture::gray(16, 16, vec![101; 256])?;
+//! assert!((psnr(&Rgb::new(&original), &Rgb::new(&coded))?.rgb - 48.13).abs() < 0.01);
 //! # Ok::<(), aei::Error>(())
 //! ```
 
