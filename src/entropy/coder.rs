@@ -92,7 +92,7 @@ impl<'t> StreamDecoder<'t> {
     #[inline]
     pub(crate) fn value(&mut self, index: u8) -> Result<i32> {
         let Some(table) = self.tables.get(index) else { return Ok(0) };
-        let symbol = match self.coder.decode_symbol(&table.distribution) {
+        let symbol = match self.coder.decode_symbol(&table.lookup) {
             Ok(symbol) => symbol as i32,
             Err(never) => match never {},
         };

@@ -1,6 +1,8 @@
 //! The model's tables (SPEC 4.2).
 
-use constriction::stream::model::ContiguousCategoricalEntropyModel;
+use std::num::NonZeroU32;
+
+use constriction::stream::model::{ContiguousCategoricalEntropyModel, DecoderModel, EntropyModel};
 
 use crate::net::Reader;
 use crate::{Error, Result};
@@ -15,7 +17,52 @@ pub(crate) type Distribution = ContiguousCategoricalEntropyModel<u32, Vec<u32>, 
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) range: i32,
+    /// For encoding.
     pub(crate) distribution: Distribution,
+    /// For decoding: the same table, searched faster.
+    pub(crate) lookup: Lookup,
+}
+
+/// A table that finds symbols from a first guess: for each of 256 parts of the range of cumulative probabilities, the symbol at its start.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    /// `cum` of R3.2.
+    cumulative: Vec<u32>,
+    first: [u16; 1 << GUESS_BITS],
+}
+
+/// Bits of a cumulative probability that choose the first guess.
+const GUESS_BITS: usize = 8;
+
+impl Lookup {
+    /// `probabilities` are above zero and add up to 2^16.
+    fn new(probabilities: &[u32]) -> Self {
+        let sums = probabilities.iter().scan(0, |sum, p| {
+            *sum += p;
+            Some(*sum)
+        });
+        let cumulative: Vec<u32> = std::iter::once(0).chain(sums).collect();
+        let first = std::array::from_fn(|part| (cumulative.partition_point(|c| *c <= (part as u32) << (PRECISION - GUESS_BITS)) - 1) as u16);
+        Self { cumulative, first }
+    }
+}
+
+impl EntropyModel<PRECISION> for Lookup {
+    type Symbol = usize;
+    type Probability = u32;
+}
+
+impl DecoderModel<PRECISION> for Lookup {
+    #[inline]
+    fn quantile_function(&self, quantile: u32) -> (usize, u32, NonZeroU32) {
+        let mut symbol = usize::from(self.first[(quantile >> (PRECISION - GUESS_BITS)) as usize]);
+        // Ends: a quantile is below 2^16, the last of the cumulative probabilities.
+        while self.cumulative[symbol + 1] <= quantile {
+            symbol += 1;
+        }
+        let left = self.cumulative[symbol];
+        (symbol, left, NonZeroU32::new(self.cumulative[symbol + 1] - left).unwrap_or(NonZeroU32::MIN))
+    }
 }
 
 /// One table for each scale index.
@@ -40,7 +87,7 @@ impl Tables {
                 return Err(invalid("a table's probabilities"));
             }
             let distribution = Distribution::from_nonzero_fixed_point_probabilities(&probabilities, false).map_err(|()| invalid("a table"))?;
-            tables.push(Table { range: range.into(), distribution });
+            tables.push(Table { range: range.into(), distribution, lookup: Lookup::new(&probabilities) });
         }
         r.finish()?;
         Ok(Self { tables, skip_below })
@@ -50,5 +97,21 @@ impl Tables {
     #[inline]
     pub(crate) fn get(&self, index: u8) -> Option<&Table> {
         if index < self.skip_below { None } else { self.tables.get(usize::from(index)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r3_2_lookup_finds_what_the_plain_table_finds() {
+        for probabilities in [vec![1, 1, 65533, 1], vec![16384; 4], (0..255).map(|_| 256).chain([255, 1]).collect(), vec![1; 65536]] {
+            let lookup = Lookup::new(&probabilities);
+            let plain = Distribution::from_nonzero_fixed_point_probabilities(&probabilities, false).unwrap();
+            for quantile in 0..1 << PRECISION {
+                assert_eq!(lookup.quantile_function(quantile), plain.quantile_function(quantile));
+            }
+        }
     }
 }
