@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::entropy::{StreamDecoder, Symbols};
+use crate::entropy::{StreamDecoder, Symbols, TileCode};
 use crate::net::kernels::{Dense, Depthwise, Epilogue, Kernel, Segment, available};
 use crate::net::{Engine, INPUTS, Model, Tensor};
 use crate::{Error, Quality, Result};
@@ -36,7 +36,7 @@ impl EntropyCoding {
         let mut state = 1;
         // Decoding noise gives symbols with exactly the probabilities of the tables.
         let noise: Vec<u8> = (0..count * 2).flat_map(|_| (random(&mut state) | 1).to_le_bytes()).collect();
-        let mut decoder = StreamDecoder::new(&noise, model.tables())?;
+        let mut decoder = StreamDecoder::new(TileCode { skip_below: 0, stream: &noise }, model.tables())?;
         let header = model.header();
         let indices = (header.skip_below..header.scales).cycle();
         let symbols = indices.take(count).map(|index| Ok((decoder.value(index)?, index))).collect::<Result<_>>()?;
@@ -54,7 +54,7 @@ impl EntropyCoding {
 
     /// And back.
     pub fn decode(&self, stream: &[u8]) -> Result<()> {
-        let mut decoder = StreamDecoder::new(stream, self.model.tables())?;
+        let mut decoder = StreamDecoder::new(TileCode { skip_below: 0, stream }, self.model.tables())?;
         for (value, index) in &self.symbols {
             if decoder.value(*index)? != *value {
                 return Err(Error::Parameter("a symbol has changed".into()));

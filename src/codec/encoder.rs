@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{BAND, Progress, Quality};
 use crate::container::{self, Head};
-use crate::entropy::{TileShape, encode_tile};
+use crate::entropy::{CodedTile, TileShape, encode_tile};
 use crate::net::{Analysis, Engine, INPUTS, Model, Tensor};
 use crate::picture::tiles::{Grid, LATENT};
 use crate::{Channels, Error, Picture, Result};
@@ -114,7 +114,7 @@ impl Encoder {
     }
 
     /// Codes a row of tiles from its latents `[rows][columns of the picture][m]`.
-    fn encode_row(&self, tiles: &mut Vec<Vec<u8>>, y: &[i32], model: &Model, analysis: &Analysis, grid: &Grid, row: usize) -> Result<()> {
+    fn encode_row(&self, tiles: &mut Vec<CodedTile>, y: &[i32], model: &Model, analysis: &Analysis, grid: &Grid, row: usize) -> Result<()> {
         let (m, rows, quality) = (model.header().m, grid.row_height(row), self.quality.get());
         let places: Vec<_> = grid.row(row).collect();
         // Where there are enough tiles, each is one thread's work; else all threads work on one after the other.

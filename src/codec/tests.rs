@@ -4,7 +4,7 @@ use ndarray::s;
 
 use super::*;
 use crate::container::{self, Head};
-use crate::entropy::{StreamDecoder, TileShape, decode_tile, encode_tile};
+use crate::entropy::{CodedTile, StreamDecoder, TileShape, decode_tile, encode_tile};
 use crate::net::{Engine, INPUTS, Model, Tensor, kernels};
 use crate::{Channels, ModelId, Orientation, Picture};
 
@@ -140,7 +140,7 @@ fn every_kernel_and_thread_count_gives_the_same_tile_and_samples() {
                 let features = analysis.stages(20).push(&engine, cells.clone(), true).unwrap();
                 let y: Vec<i32> = features.data().chunks_exact(h.m).flat_map(|x| analysis.gain(20, x).collect::<Vec<_>>()).collect();
                 let stream = encode_tile(&y, &model, analysis, &engine, 20, shape).unwrap();
-                let latents = decode_tile(&stream, &model, &engine, 20, shape).unwrap();
+                let latents = decode_tile(stream.code(), &model, &engine, 20, shape).unwrap();
                 let samples = synthesis.stages(20).push(&engine, latents, true).unwrap();
                 (kernel.name(), count, stream, samples.into_data())
             }));
@@ -238,7 +238,7 @@ fn progress_ends_at_the_height() {
 fn r2_6_another_model_is_refused() {
     let mut head = container::Container::parse(Encoder::new().encode(&scene(9, 9, Channels::Rgb, 1)).unwrap()).unwrap().head;
     head.model_id = ModelId([0; 8]);
-    let file = container::assemble(&head, &[vec![]]).unwrap();
+    let file = container::assemble(&head, &[CodedTile { skip_below: 0, stream: vec![] }]).unwrap();
     let error = Decoder::new(&file[..]).unwrap().decode().unwrap_err();
     assert!(matches!(&error, crate::Error::Unsupported(m) if m.contains("0000000000000000")), "{error}");
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use byteorder::{ByteOrder, LittleEndian};
 
+use crate::entropy::{CodedTile, TileCode};
 use crate::picture::tiles::Grid;
 use crate::{Error, Result};
 use chunk::{Chunk, Chunks};
@@ -15,6 +16,9 @@ pub use header::Info;
 
 /// `\x89AEI\r\n\x1a\n`: a byte above 127, the name, and line ends that show a transfer in text mode.
 pub(crate) const SIGNATURE: [u8; 8] = *b"\x89AEI\r\n\x1a\n";
+
+/// Bits of the first word of a `TILE` or `ALPH` chunk that are its number; the rest is a property of it.
+const NUMBER_BITS: u32 = 24;
 
 /// Critical types that this crate knows.
 const KNOWN: [&[u8; 4]; 4] = [b"HEAD", b"TIDX", b"TILE", b"IEND"];
@@ -26,7 +30,14 @@ const RESERVED: [(&[u8; 4], &str); 4] = [(b"ICCP", "a colour profile"), (b"EXIF"
 pub(crate) struct Container {
     bytes: Vec<u8>,
     pub(crate) head: Head,
-    tiles: Vec<Range<usize>>,
+    tiles: Vec<Tile>,
+}
+
+/// Where a tile is in the file.
+#[derive(Debug)]
+struct Tile {
+    skip_below: u8,
+    stream: Range<usize>,
 }
 
 impl Container {
@@ -39,7 +50,7 @@ impl Container {
             other => return Err(Error::format("R2.5", format!("the first chunk is {}, not HEAD", other.name()))),
         };
         let grid = head.grid();
-        let mut tiles: Vec<Range<usize>> = Vec::new();
+        let mut tiles: Vec<Tile> = Vec::new();
         let mut index: Option<Vec<u32>> = None;
         loop {
             let chunk = chunks.next_chunk().map_err(|e| Error::format(e.rule, e.message))?;
@@ -47,11 +58,11 @@ impl Container {
             let inside = (index.is_some() || !tiles.is_empty()) && tiles.len() < grid.count();
             match &chunk.kind {
                 b"TILE" => {
-                    check_tile(&chunk, tiles.len(), &grid)?;
+                    let tile = parse_tile(&chunk, tiles.len(), &grid)?;
                     if index.as_ref().map_or(grid.count() > 1, |sizes| sizes[tiles.len()] as usize != chunk.payload.len()) {
                         return Err(Error::format("R2.7", format!("the tile index is missing or does not fit tile {}", tiles.len())));
                     }
-                    tiles.push(chunk.start + 4..chunk.start + chunk.payload.len());
+                    tiles.push(tile);
                 }
                 kind if chunk.is_critical() && !KNOWN.contains(&kind) => return Err(Error::Unsupported(unknown_message(&chunk))),
                 _ if inside => return Err(Error::format("R2.5", format!("chunk {} stands between tiles", chunk.name()))),
@@ -77,9 +88,10 @@ impl Container {
         Ok(Self { bytes, head, tiles })
     }
 
-    /// The bytes of a tile's stream (section 3), without the tile's number.
-    pub(crate) fn tile(&self, number: usize) -> &[u8] {
-        &self.bytes[self.tiles[number].clone()]
+    /// A tile's coded data.
+    pub(crate) fn tile(&self, number: usize) -> TileCode<'_> {
+        let tile = &self.tiles[number];
+        TileCode { skip_below: tile.skip_below, stream: &self.bytes[tile.stream.clone()] }
     }
 
     /// Size of the whole file in bytes.
@@ -89,41 +101,42 @@ impl Container {
 
     /// Bytes of the file that are in tiles' streams.
     pub(crate) fn stream_bytes(&self) -> u64 {
-        self.tiles.iter().map(|t| t.len() as u64).sum()
+        self.tiles.iter().map(|t| t.stream.len() as u64).sum()
     }
 }
 
 /// Puts a file together.
-pub(crate) fn assemble(head: &Head, tiles: &[Vec<u8>]) -> Result<Vec<u8>> {
+pub(crate) fn assemble(head: &Head, tiles: &[CodedTile]) -> Result<Vec<u8>> {
     let mut file = Vec::from(SIGNATURE);
     chunk::write(&mut file, b"HEAD", &[&head.to_bytes()])?;
     if tiles.len() > 1 {
         let mut sizes = vec![0; tiles.len() * 4];
         for (size, tile) in sizes.chunks_exact_mut(4).zip(tiles) {
-            LittleEndian::write_u32(size, chunk::length(tile.len() as u64 + 4)?);
+            LittleEndian::write_u32(size, chunk::length(tile.stream.len() as u64 + 4)?);
         }
         chunk::write(&mut file, b"TIDX", &[&sizes])?;
     }
     for (number, tile) in tiles.iter().enumerate() {
-        chunk::write(&mut file, b"TILE", &[&(number as u32).to_le_bytes(), tile])?;
+        chunk::write(&mut file, b"TILE", &[&(number as u32 | u32::from(tile.skip_below) << NUMBER_BITS).to_le_bytes(), &tile.stream])?;
     }
     chunk::write(&mut file, b"IEND", &[])?;
     Ok(file)
 }
 
 /// R2.8, for the chunk that should be tile `expected`.
-fn check_tile(chunk: &Chunk<'_>, expected: usize, grid: &Grid) -> Result<()> {
+fn parse_tile(chunk: &Chunk<'_>, expected: usize, grid: &Grid) -> Result<Tile> {
     if expected >= grid.count() {
         return Err(Error::format("R2.8", format!("there are more than the {} tiles of the picture", grid.count())));
     }
     if chunk.payload.len() < 4 || !chunk.payload.len().is_multiple_of(4) {
         return Err(Error::format("R2.8", format!("tile {expected} has a payload of {} bytes", chunk.payload.len())));
     }
-    let number = LittleEndian::read_u32(chunk.payload);
+    let word = LittleEndian::read_u32(chunk.payload);
+    let number = word & ((1 << NUMBER_BITS) - 1);
     if number as usize != expected {
         return Err(Error::format("R2.8", format!("tile {number} stands where tile {expected} should be")));
     }
-    Ok(())
+    Ok(Tile { skip_below: (word >> NUMBER_BITS) as u8, stream: chunk.start + 4..chunk.start + chunk.payload.len() })
 }
 
 /// R2.7.

@@ -5,6 +5,7 @@ use constriction::stream::model::UniformModel;
 use constriction::stream::stack::DefaultAnsCoder;
 use constriction::stream::{Code, Decode, Encode};
 
+use super::TileCode;
 use super::tables::{PRECISION, Table, Tables};
 use crate::{Error, Result};
 
@@ -78,19 +79,28 @@ impl Symbols {
 pub(crate) struct StreamDecoder<'t> {
     coder: DefaultAnsCoder,
     tables: &'t Tables,
+    /// Values of smaller scale indices are not coded (R3.6).
+    skip_below: u8,
 }
 
 impl<'t> StreamDecoder<'t> {
-    /// R3.1. `bytes` has whole words.
-    pub(crate) fn new(bytes: &[u8], tables: &'t Tables) -> Result<Self> {
-        let words = bytes.chunks_exact(4).map(LittleEndian::read_u32).collect();
+    /// R3.1. The stream has whole words.
+    pub(crate) fn new(code: TileCode<'_>, tables: &'t Tables) -> Result<Self> {
+        if usize::from(code.skip_below) > tables.count() {
+            let message = format!("its skip threshold is {}, but the model has {} tables", code.skip_below, tables.count());
+            return Err(Error::format("R3.6", message));
+        }
+        let words = code.stream.chunks_exact(4).map(LittleEndian::read_u32).collect();
         let coder = DefaultAnsCoder::from_compressed(words).map_err(|_| Error::format("R3.1", "its coded data ends in a zero"))?;
-        Ok(Self { coder, tables })
+        Ok(Self { coder, tables, skip_below: code.skip_below })
     }
 
     /// The next value under a scale index; 0 without reading if that index is skipped.
     #[inline]
     pub(crate) fn value(&mut self, index: u8) -> Result<i32> {
+        if index < self.skip_below {
+            return Ok(0);
+        }
         let Some(table) = self.tables.get(index) else { return Ok(0) };
         let symbol = match self.coder.decode_symbol(&table.lookup) {
             Ok(symbol) => symbol as i32,
@@ -143,15 +153,19 @@ mod tests {
             payload.extend(((probabilities.len() as u16 - 2) / 2).to_le_bytes());
             payload.extend(probabilities.into_iter().flat_map(|p: u16| p.to_le_bytes()));
         }
-        Tables::parse(&payload, 3, 1).unwrap()
+        Tables::parse(&payload, 3).unwrap()
+    }
+
+    fn code(stream: &[u8]) -> TileCode<'_> {
+        TileCode { skip_below: 1, stream }
     }
 
     fn round_trip(values: &[(i32, u8)]) -> Vec<u8> {
         let tables = tables();
         let mut symbols = Symbols::default();
-        values.iter().for_each(|(v, i)| assert_eq!(symbols.push(*v, *i), *v));
+        values.iter().filter(|(_, i)| *i > 0).for_each(|(v, i)| assert_eq!(symbols.push(*v, *i), *v));
         let stream = symbols.into_stream(&tables).unwrap();
-        let mut decoder = StreamDecoder::new(&stream, &tables).unwrap();
+        let mut decoder = StreamDecoder::new(code(&stream), &tables).unwrap();
         for (value, index) in values {
             assert_eq!(decoder.value(*index).unwrap(), *value);
         }
@@ -183,7 +197,7 @@ mod tests {
     fn r3_5_endless_escape_is_refused() {
         let tables = tables();
         // All bits set: the escape of table 1, then ones.
-        let mut decoder = StreamDecoder::new(&[0xFF; 64], &tables).unwrap();
+        let mut decoder = StreamDecoder::new(code(&[0xFF; 64]), &tables).unwrap();
         let error = (0..10).find_map(|_| decoder.value(1).err()).unwrap();
         assert!(matches!(error, Error::Format(e) if e.rule() == "R3.5"));
     }
@@ -191,8 +205,8 @@ mod tests {
     #[test]
     fn r3_1_and_r3_4_damage_is_refused() {
         let tables = tables();
-        assert!(matches!(StreamDecoder::new(&[1, 0, 0, 0, 0, 0, 0, 0], &tables), Err(Error::Format(e)) if e.rule() == "R3.1"));
-        let mut decoder = StreamDecoder::new(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], &tables).unwrap();
+        assert!(matches!(StreamDecoder::new(code(&[1, 0, 0, 0, 0, 0, 0, 0]), &tables), Err(Error::Format(e)) if e.rule() == "R3.1"));
+        let mut decoder = StreamDecoder::new(code(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]), &tables).unwrap();
         decoder.value(1).unwrap();
         assert!(matches!(decoder.finish(), Err(Error::Format(e)) if e.rule() == "R3.4"));
     }
@@ -200,5 +214,16 @@ mod tests {
     #[test]
     fn r3_6_skipped_values_are_zero_and_cost_nothing() {
         assert_eq!(round_trip(&[(0, 0), (0, 1), (0, 0)]), round_trip(&[(0, 1)]));
+    }
+
+    #[test]
+    fn r3_6_the_threshold_is_the_tiles_own() {
+        let tables = tables();
+        let value = |skip_below, stream, index| StreamDecoder::new(TileCode { skip_below, stream }, &tables)?.value(index);
+        // A stream of ones is the last symbol of any table, an escape without end.
+        assert!(value(0, &[0xFF; 64], 0).is_err());
+        assert_eq!(value(1, &[0xFF; 64], 0).unwrap(), 0);
+        assert_eq!(value(3, &[0xFF; 64], 2).unwrap(), 0);
+        assert!(matches!(value(4, &[], 0), Err(Error::Format(e)) if e.rule() == "R3.6"));
     }
 }

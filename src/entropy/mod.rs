@@ -8,4 +8,4 @@ pub(crate) use coder::StreamDecoder;
 #[cfg(feature = "bench-internals")]
 pub(crate) use coder::Symbols;
 pub(crate) use tables::Tables;
-pub(crate) use tile::{TileShape, decode_hyper, decode_tile, encode_tile};
+pub(crate) use tile::{CodedTile, TileCode, TileShape, decode_hyper, decode_tile, encode_tile};

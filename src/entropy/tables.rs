@@ -69,11 +69,10 @@ impl DecoderModel<PRECISION> for Lookup {
 #[derive(Debug)]
 pub(crate) struct Tables {
     tables: Vec<Table>,
-    skip_below: u8,
 }
 
 impl Tables {
-    pub(crate) fn parse(payload: &[u8], scales: u8, skip_below: u8) -> Result<Self> {
+    pub(crate) fn parse(payload: &[u8], scales: u8) -> Result<Self> {
         let invalid = |what: &str| Error::Model(format!("the model is not valid: {what}"));
         let mut r = Reader::new(payload);
         let mut tables = Vec::with_capacity(scales.into());
@@ -90,13 +89,18 @@ impl Tables {
             tables.push(Table { range: range.into(), distribution, lookup: Lookup::new(&probabilities) });
         }
         r.finish()?;
-        Ok(Self { tables, skip_below })
+        Ok(Self { tables })
     }
 
-    /// The table for a scale index, or none if values of that index are not coded (R3.6). `index` is below the number of scales.
+    /// The table for a scale index; there is one for each index below the number of scales.
     #[inline]
     pub(crate) fn get(&self, index: u8) -> Option<&Table> {
-        if index < self.skip_below { None } else { self.tables.get(usize::from(index)) }
+        self.tables.get(usize::from(index))
+    }
+
+    /// Number of scale indices.
+    pub(crate) fn count(&self) -> usize {
+        self.tables.len()
     }
 }
 

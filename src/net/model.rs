@@ -175,7 +175,7 @@ impl Model {
             }
         };
         let header = Header::parse(next(b"MHDR")?.payload)?;
-        let tables = Tables::parse(next(b"TABL")?.payload, header.scales, header.skip_below)?;
+        let tables = Tables::parse(next(b"TABL")?.payload, header.scales)?;
         let z_index = next(b"ZIDX")?.payload.to_vec();
         if z_index.len() != QUALITIES * header.nz || z_index.iter().any(|i| *i >= header.scales) {
             return Err(Error::Model("the model is not valid: scale indices of z".into()));
