@@ -77,7 +77,7 @@ fn picture(bytes: &[u8]) -> Picture {
 
 fn assert_close(a: &Picture, b: &Picture) {
     assert_eq!((a.width(), a.height(), a.channels()), (b.width(), b.height(), b.channels()));
-    let sum: u64 = a.samples().iter().zip(b.samples()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    let sum: u64 = a.samples().iter().zip(b.samples().iter()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
     let mean = sum as f64 / a.samples().len() as f64;
     assert!(mean < 8.0, "samples differ by {mean} on average");
 }

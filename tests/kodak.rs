@@ -30,7 +30,7 @@ fn check(pick: impl Fn(&str, u64) -> bool) {
         let (picture, _) = aei::read_picture(&std::fs::read(folder.join(name)).unwrap()).unwrap();
         let file = Encoder::new().quality(Quality::index(quality as u8).unwrap()).encode(&picture).unwrap();
         let decoded = Decoder::new(&file[..]).unwrap().decode().unwrap();
-        let squares: f64 = picture.samples().iter().zip(decoded.samples()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+        let squares: f64 = picture.samples().iter().zip(decoded.samples().iter()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
         let psnr = 10. * (255f64.powi(2) * decoded.samples().len() as f64 / squares).log10();
         let size = file.len() as f64 / row["bytes"].as_f64().unwrap() - 1.;
         let difference = psnr - row["psnr"].as_f64().unwrap();

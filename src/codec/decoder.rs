@@ -7,13 +7,15 @@ use std::sync::Arc;
 use ndarray::s;
 use rayon::prelude::*;
 
+use super::alpha::BandReader;
 use super::{BAND, Limits, Progress};
 use crate::container::{Container, SIGNATURE};
 use crate::entropy::{StreamDecoder, TileShape, decode_hyper, decode_tile};
 use crate::net::{Engine, Model, OUTPUTS, Tensor};
 use crate::picture::tiles::{Grid, TilePlace};
+use crate::picture::samples::Sample;
 use crate::picture::try_filled;
-use crate::{Channels, Error, Info, Picture, Result};
+use crate::{Channels, Error, Info, Metadata, Picture, Result, SampleDepth, Samples};
 
 /// Options of a [`Decoder`].
 #[derive(Debug, Clone, Default)]
@@ -23,6 +25,8 @@ pub struct DecoderOptions {
     pub limits: Limits,
     /// The model to decode with; the embedded one if there is none. A file that was made with another model is refused.
     pub model: Option<Arc<Model>>,
+    /// Bits of the samples that [`Decoder::decode`] gives.
+    pub depth: SampleDepth,
 }
 
 /// Decodes a file.
@@ -36,10 +40,11 @@ pub struct DecoderOptions {
 ///
 /// Creating one reads the file, finds its chunks and checks their sums. Nothing is decoded and no model is needed until [`Decoder::decode`].
 pub struct Decoder {
-    container: Container,
+    pub(super) container: Container,
     info: Info,
-    limits: Limits,
-    model: Option<Arc<Model>>,
+    pub(super) limits: Limits,
+    pub(super) model: Option<Arc<Model>>,
+    depth: SampleDepth,
     progress: Progress,
 }
 
@@ -56,6 +61,12 @@ pub struct Breakdown {
     pub z: u64,
     /// Latents.
     pub y: u64,
+    /// Alpha.
+    pub alpha: u64,
+    /// Colour profile, EXIF, XMP.
+    pub metadata: u64,
+    /// The preview.
+    pub preview: u64,
     /// Everything else: chunk headers, sums, the tile index.
     pub overhead: u64,
 }
@@ -89,8 +100,14 @@ impl Decoder {
             return Err(Error::Limits(format!("the file has more than the {} bytes allowed", limits.max_file_bytes)));
         }
         let container = Container::parse(bytes)?;
-        let info = Info::new(&container.head, container.file_bytes());
-        Ok(Self { container, info, limits, model: options.model, progress: None })
+        let info = Info::new(&container.head, &container.extras, container.file_bytes());
+        Ok(Self { container, info, limits, model: options.model, depth: options.depth, progress: None })
+    }
+
+    /// Chooses the bits of the samples that [`Decoder::decode`] gives, whatever the source had. With 16, nothing of the decoder's precision is lost.
+    pub fn depth(mut self, depth: SampleDepth) -> Self {
+        self.depth = depth;
+        self
     }
 
     /// Calls `f` with the number of pixel rows done and their total, now and then, from any thread.
@@ -104,6 +121,14 @@ impl Decoder {
         &self.info
     }
 
+    /// Colour profile, EXIF and XMP. Decodes no pixels.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if they are damaged; [`Error::Limits`] if they are larger than allowed.
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.container.metadata(self.limits.max_metadata_bytes)
+    }
+
     /// Decodes the picture, as stored: [`Picture::upright`] turns it for display.
     ///
     /// # Errors
@@ -111,15 +136,25 @@ impl Decoder {
     /// the limits or memory runs out.
     pub fn decode(&self) -> Result<Picture> {
         let model = self.model_for_file()?;
-        self.check_limits(&model, self.info.sample_bytes())?;
+        self.check_limits(&model, self.info.sample_bytes() * self.depth.bytes() as u64)?;
         let len = usize::try_from(self.info.sample_bytes()).map_err(|_| Error::Limits("the picture does not fit this machine's memory".into()))?;
-        let mut samples = try_filled(len, 0)?;
-        self.decode_with(&model, &mut samples)?;
+        let metadata = self.metadata()?;
+        let samples = match self.depth {
+            SampleDepth::Eight => Samples::U8(self.decode_samples(&model, len)?),
+            SampleDepth::Sixteen => Samples::U16(self.decode_samples(&model, len)?),
+        };
         let Info { width, height, channels, source_depth, orientation, .. } = self.info;
-        Ok(Picture::new(width, height, channels, samples)?.with_source_depth(source_depth)?.with_orientation(orientation))
+        let picture = Picture::from_samples(width, height, channels, samples)?.with_source_depth(source_depth)?;
+        Ok(picture.with_orientation(orientation).with_metadata(metadata))
     }
 
-    /// Decodes to memory of the caller, [`Info::sample_bytes`] bytes in the order of [`Picture::new`].
+    fn decode_samples<S: Sample>(&self, model: &Model, len: usize) -> Result<Vec<S>> {
+        let mut samples = try_filled(len, S::default())?;
+        self.decode_with(model, &mut samples)?;
+        Ok(samples)
+    }
+
+    /// Decodes to memory of the caller, [`Info::sample_bytes`] samples of 8 bits in the order of [`Picture::new`].
     ///
     /// # Errors
     /// As [`Decoder::decode`], and [`Error::Parameter`] if `samples` has another length.
@@ -149,7 +184,9 @@ impl Decoder {
         }
         let streams = self.container.stream_bytes();
         let y = y_bits.div_ceil(8).min(streams);
-        Ok(Breakdown { z: streams - y, y, overhead: self.info.file_bytes - streams })
+        let [metadata, alpha, preview] = self.container.extras.sizes();
+        let overhead = self.info.file_bytes - streams - metadata - alpha - preview;
+        Ok(Breakdown { z: streams - y, y, alpha, metadata, preview, overhead })
     }
 
     fn model_for_file(&self) -> Result<Arc<Model>> {
@@ -175,9 +212,10 @@ impl Decoder {
         self.limits.check(head, samples + latents + features)
     }
 
-    fn decode_with(&self, model: &Model, samples: &mut [u8]) -> Result<()> {
+    fn decode_with<S: Sample>(&self, model: &Model, samples: &mut [S]) -> Result<()> {
         let (head, quality) = (&self.container.head, self.info.quality.get());
         let grid = head.grid();
+        self.decode_alpha(samples)?;
         let engine = Engine::new(true)?;
         let mut stages = model.synthesis()?.stages(quality);
         let mut output = Output { samples, width: head.width as usize, channels: head.channels, fraction: model.header().pixel_fraction };
@@ -194,6 +232,22 @@ impl Decoder {
                 super::report(&self.progress, head.height - (output.samples.len() / row_len) as u32, head.height);
             }
             engine.recycle(latents);
+        }
+        Ok(())
+    }
+
+    /// Decodes the alpha plane into the pixels' last samples.
+    fn decode_alpha<S: Sample>(&self, samples: &mut [S]) -> Result<()> {
+        let Some(depth) = self.info.alpha_depth else { return Ok(()) };
+        let (width, height, count) = (self.info.width as usize, self.info.height as usize, self.info.channels.count());
+        let grid = self.container.head.grid();
+        for band in 0..grid.rows() {
+            let mut reader = BandReader::new(self.container.alpha(band).unwrap_or_default(), width, depth)?;
+            for row in grid.pixel_rows(band, height) {
+                reader.next_row()?;
+                reader.store(&mut samples[row * width * count..][..width * count], count, 0);
+            }
+            reader.finish()?;
         }
         Ok(())
     }
@@ -226,15 +280,15 @@ impl Decoder {
 }
 
 /// Where samples go as they are finished.
-struct Output<'a> {
+struct Output<'a, S> {
     /// What has not been written yet.
-    samples: &'a mut [u8],
+    samples: &'a mut [S],
     width: usize,
     channels: Channels,
     fraction: u32,
 }
 
-impl Output<'_> {
+impl<S: Sample> Output<'_, S> {
     /// Rounds and stores rows of cells `[8 rows][8 pixels][3]` (R5.11, R5.12).
     fn write(&mut self, engine: &Engine, cells: &Tensor) {
         let row_len = self.width * self.channels.count();
@@ -242,21 +296,20 @@ impl Output<'_> {
         let (now, later) = std::mem::take(&mut self.samples).split_at_mut(len);
         self.samples = later;
         let (fraction, channels) = (self.fraction, self.channels);
-        let half = 1i32 << (fraction - 1);
         engine.pieces(now, 8 * row_len, |row, piece| {
             for (i, line) in piece.chunks_exact_mut(row_len).enumerate() {
                 for (pixels, cell) in line.chunks_mut(8 * channels.count()).zip(cells.row(row).chunks_exact(OUTPUTS)) {
                     let cell = &cell[i * 24..][..24];
                     match channels {
-                        Channels::Rgb => {
-                            for (sample, v) in pixels.iter_mut().zip(cell) {
-                                *sample = ((i32::from(*v) + half) >> fraction).clamp(0, 255) as u8;
+                        Channels::Rgb => pixels.iter_mut().zip(cell).for_each(|(sample, v)| *sample = S::from_outputs((*v).into(), 1, fraction)),
+                        Channels::Rgba => {
+                            for (pixel, v) in pixels.chunks_exact_mut(4).zip(cell.chunks_exact(3)) {
+                                pixel.iter_mut().zip(v).for_each(|(sample, v)| *sample = S::from_outputs((*v).into(), 1, fraction));
                             }
                         }
-                        Channels::Gray => {
-                            for (sample, v) in pixels.iter_mut().zip(cell.chunks_exact(3)) {
-                                let sum: i32 = v.iter().map(|v| i32::from(*v)).sum();
-                                *sample = (sum + 3 * half).div_euclid(3 << fraction).clamp(0, 255) as u8;
+                        Channels::Gray | Channels::GrayAlpha => {
+                            for (pixel, v) in pixels.chunks_exact_mut(channels.count()).zip(cell.chunks_exact(3)) {
+                                pixel[0] = S::from_outputs(v.iter().map(|v| i32::from(*v)).sum(), 3, fraction);
                             }
                         }
                     }

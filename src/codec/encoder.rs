@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{BAND, Progress, Quality};
-use crate::container::{self, Head};
+use super::{BAND, Progress, Quality, alpha};
+use crate::container::{self, Attachments, Head};
 use crate::entropy::{CodedTile, TileShape, encode_tile};
 use crate::net::{Analysis, Engine, INPUTS, Model, Tensor};
 use crate::picture::tiles::{Grid, LATENT};
-use crate::{Channels, Error, Picture, Result};
+use crate::picture::samples::Sample;
+use crate::{Error, Picture, Result, Samples};
 
 /// Encodes pictures.
 ///
@@ -29,12 +30,13 @@ pub struct Encoder {
     quality: Quality,
     tile_log2: u8,
     model: Option<Arc<Model>>,
+    pub(super) preview: bool,
     progress: Progress,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { quality: Quality::default(), tile_log2: 10, model: None, progress: None }
+        Self { quality: Quality::default(), tile_log2: 10, model: None, preview: false, progress: None }
     }
 }
 
@@ -78,6 +80,18 @@ impl Encoder {
         Ok(self)
     }
 
+    /// Whether to put a small preview into the file, of about 1 KB, which [`Decoder::preview`](crate::Decoder::preview) decodes at once. Default: no.
+    pub fn preview(mut self, preview: bool) -> Self {
+        self.preview = preview;
+        self
+    }
+
+    /// Without what [`Encoder::on_progress`] set.
+    pub(super) fn silent(mut self) -> Self {
+        self.progress = None;
+        self
+    }
+
     /// Calls `f` with the number of pixel rows done and their total, now and then, from any thread.
     pub fn on_progress(mut self, f: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(f));
@@ -110,7 +124,8 @@ impl Encoder {
             self.encode_row(&mut tiles, &y, &model, analysis, &grid, row)?;
         }
         super::report(&self.progress, head.height, head.height);
-        container::assemble(&head, &tiles)
+        let attachments = Attachments { metadata: Some(picture.metadata()), preview: self.make_preview(picture)?, alpha: alpha::encode(picture, &grid)? };
+        container::assemble(&head, &attachments, &tiles)
     }
 
     /// Codes a row of tiles from its latents `[rows][columns of the picture][m]`.
@@ -195,11 +210,17 @@ impl<'a> LatentRows<'a> {
 
     /// The next rows of cells: `[row][column][8 rows][8 pixels][3]`, the picture extended by its last row and column (SPEC 6).
     fn cells(&self, engine: &Engine, rows: usize) -> Result<Tensor> {
+        match self.picture.data() {
+            Samples::U8(samples) => self.cells_of(engine, rows, samples),
+            Samples::U16(samples) => self.cells_of(engine, rows, samples),
+        }
+    }
+
+    fn cells_of<S: Sample>(&self, engine: &Engine, rows: usize, samples: &[S]) -> Result<Tensor> {
         let mut cells = engine.tensor(rows, self.cell_columns, INPUTS)?;
-        let (width, height, samples) = (self.picture.width() as usize, self.picture.height() as usize, self.picture.samples());
+        let (width, height) = (self.picture.width() as usize, self.picture.height() as usize);
         let channels = self.picture.channels().count();
-        let shift = self.input_shift;
-        let enter = |v: u8| (2 * i16::from(v) - 255) << shift;
+        let (gray, shift) = (self.picture.channels().is_gray(), self.input_shift);
         engine.pieces(cells.data_mut(), self.cell_columns * INPUTS, |row, piece| {
             for i in 0..8 {
                 let line = ((self.next_cell_row + row) * 8 + i).min(height - 1);
@@ -207,9 +228,10 @@ impl<'a> LatentRows<'a> {
                 for (column, cell) in piece.chunks_exact_mut(INPUTS).enumerate() {
                     for (j, pixel) in cell[i * 24..][..24].chunks_exact_mut(3).enumerate() {
                         let source = &line[(column * 8 + j).min(width - 1) * channels..][..channels];
-                        match self.picture.channels() {
-                            Channels::Gray => pixel.fill(enter(source[0])),
-                            Channels::Rgb => pixel.iter_mut().zip(source).for_each(|(p, s)| *p = enter(*s)),
+                        if gray {
+                            pixel.fill(source[0].to_input(shift));
+                        } else {
+                            pixel.iter_mut().zip(source).for_each(|(p, s)| *p = s.to_input(shift));
                         }
                     }
                 }

@@ -13,18 +13,20 @@ pub struct Limits {
     pub max_file_bytes: u64,
     /// Largest number of bytes for samples, latents and features while decoding. Default: 2^31 (2 GiB).
     pub max_memory: u64,
+    /// Largest number of bytes of metadata (colour profile, EXIF, XMP), unpacked. Default: 2^26 (64 MiB).
+    pub max_metadata_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_pixels: 1 << 28, max_file_bytes: 1 << 30, max_memory: 1 << 31 }
+        Self { max_pixels: 1 << 28, max_file_bytes: 1 << 30, max_memory: 1 << 31, max_metadata_bytes: 1 << 26 }
     }
 }
 
 impl Limits {
     /// Limits that no valid file exceeds.
     pub fn none() -> Self {
-        Self { max_pixels: u64::MAX, max_file_bytes: u64::MAX, max_memory: u64::MAX }
+        Self { max_pixels: u64::MAX, max_file_bytes: u64::MAX, max_memory: u64::MAX, max_metadata_bytes: u64::MAX }
     }
 
     /// Checks what the header says.

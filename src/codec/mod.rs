@@ -1,8 +1,10 @@
 //! One picture through the whole flow; [`encoder`] and [`decoder`] mirror each other.
 
+mod alpha;
 mod decoder;
 mod encoder;
 mod limits;
+mod preview;
 mod quality;
 
 use std::sync::Arc;

@@ -4,7 +4,8 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::picture::MAX_SIDE;
 use crate::picture::tiles::Grid;
-use crate::{Channels, Error, ModelId, Orientation, Quality, Result};
+use super::Extras;
+use crate::{Channels, Error, ModelId, Orientation, Quality, Result, SampleDepth};
 
 /// Bytes of the payload.
 const HEAD_LEN: usize = 24;
@@ -44,11 +45,7 @@ impl Head {
         Ok(Self {
             width: side(2, "width")?,
             height: side(6, "height")?,
-            channels: match payload[10] {
-                1 => Channels::Gray,
-                3 => Channels::Rgb,
-                n => return Err(refuse(format!("{n} channels"))),
-            },
+            channels: Channels::from_count(payload[10]).ok_or_else(|| refuse(format!("{} channels", payload[10])))?,
             source_depth: match payload[11] {
                 bits @ 1..=16 => bits,
                 bits => return Err(refuse(format!("bit depth {bits}"))),
@@ -94,7 +91,7 @@ pub struct Info {
     pub width: u32,
     /// Height in pixels, likewise.
     pub height: u32,
-    /// Gray or RGB.
+    /// What a pixel consists of.
     pub channels: Channels,
     /// Bits per sample that the source had.
     pub source_depth: u8,
@@ -108,12 +105,23 @@ pub struct Info {
     pub quality: Quality,
     /// Model it was encoded with.
     pub model_id: ModelId,
+    /// Bits of the alpha samples, where there are any: 8 or 16.
+    pub alpha_depth: Option<SampleDepth>,
+    /// Length of the ICC profile in bytes, if there is one.
+    pub icc_bytes: Option<u32>,
+    /// Length of the EXIF block, likewise.
+    pub exif_bytes: Option<u32>,
+    /// Length of the XMP packet, likewise.
+    pub xmp_bytes: Option<u32>,
+    /// Size of the preview's file, likewise.
+    pub preview_bytes: Option<u32>,
     /// Size of the file in bytes.
     pub file_bytes: u64,
 }
 
 impl Info {
-    pub(crate) fn new(head: &Head, file_bytes: u64) -> Self {
+    pub(crate) fn new(head: &Head, extras: &Extras, file_bytes: u64) -> Self {
+        let [icc_bytes, exif_bytes, xmp_bytes] = [0, 1, 2].map(|i: usize| extras.blocks[i].as_ref().map(|block| block.length));
         Self {
             version: VERSION,
             width: head.width,
@@ -125,11 +133,16 @@ impl Info {
             tiles: head.grid().count() as u32,
             quality: head.quality,
             model_id: head.model_id,
+            alpha_depth: extras.alpha_depth,
+            icc_bytes,
+            exif_bytes,
+            xmp_bytes,
+            preview_bytes: extras.preview_bytes(),
             file_bytes,
         }
     }
 
-    /// Bytes of the decoded samples.
+    /// Number of decoded samples, which is their size in bytes where they have 8 bits.
     pub fn sample_bytes(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height) * self.channels.count() as u64
     }

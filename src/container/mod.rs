@@ -1,18 +1,23 @@
 //! The chunks of a file (SPEC 2).
 
 pub(crate) mod chunk;
+pub(crate) mod deflate;
 mod header;
+mod metadata;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use byteorder::{ByteOrder, LittleEndian};
 
 use crate::entropy::{CodedTile, TileCode};
 use crate::picture::tiles::Grid;
-use crate::{Error, Result};
+use crate::{Error, Metadata, Result, SampleDepth};
 use chunk::{Chunk, Chunks};
 pub(crate) use header::Head;
 pub use header::Info;
+pub(crate) use metadata::Extras;
+use metadata::Piece;
 
 /// `\x89AEI\r\n\x1a\n`: a byte above 127, the name, and line ends that show a transfer in text mode.
 pub(crate) const SIGNATURE: [u8; 8] = *b"\x89AEI\r\n\x1a\n";
@@ -21,15 +26,14 @@ pub(crate) const SIGNATURE: [u8; 8] = *b"\x89AEI\r\n\x1a\n";
 const NUMBER_BITS: u32 = 24;
 
 /// Critical types that this crate knows.
-const KNOWN: [&[u8; 4]; 4] = [b"HEAD", b"TIDX", b"TILE", b"IEND"];
-/// Types that later drafts use. They are named in the message that refuses them.
-const RESERVED: [(&[u8; 4], &str); 4] = [(b"ICCP", "a colour profile"), (b"EXIF", "EXIF metadata"), (b"XMP ", "XMP metadata"), (b"ALPH", "an alpha plane")];
+const KNOWN: [&[u8; 4]; 8] = [b"HEAD", b"ICCP", b"EXIF", b"XMP ", b"ALPH", b"TIDX", b"TILE", b"IEND"];
 
 /// A file whose chunks have been found and checked: every CRC is right, every tile is there.
 #[derive(Debug)]
 pub(crate) struct Container {
     bytes: Vec<u8>,
     pub(crate) head: Head,
+    pub(crate) extras: Extras,
     tiles: Vec<Tile>,
 }
 
@@ -52,12 +56,16 @@ impl Container {
         let grid = head.grid();
         let mut tiles: Vec<Tile> = Vec::new();
         let mut index: Option<Vec<u32>> = None;
+        let mut extras = Extras::default();
         loop {
             let chunk = chunks.next_chunk().map_err(|e| Error::format(e.rule, e.message))?;
             // TILE chunks stand together: directly behind TIDX, and nothing between the first and the last.
             let inside = (index.is_some() || !tiles.is_empty()) && tiles.len() < grid.count();
             match &chunk.kind {
                 b"TILE" => {
+                    if tiles.is_empty() && index.is_none() {
+                        extras.check_complete(&head)?;
+                    }
                     let tile = parse_tile(&chunk, tiles.len(), &grid)?;
                     if index.as_ref().map_or(grid.count() > 1, |sizes| sizes[tiles.len()] as usize != chunk.payload.len()) {
                         return Err(Error::format("R2.7", format!("the tile index is missing or does not fit tile {}", tiles.len())));
@@ -70,6 +78,7 @@ impl Container {
                     if index.is_some() || !tiles.is_empty() {
                         return Err(Error::format("R2.5", "a second or late TIDX chunk"));
                     }
+                    extras.check_complete(&head)?;
                     index = Some(parse_index(chunk.payload, &grid)?);
                 }
                 b"IEND" => {
@@ -79,19 +88,40 @@ impl Container {
                     break;
                 }
                 b"HEAD" => return Err(Error::format("R2.5", "a second HEAD chunk")),
+                _ if tiles.is_empty() => extras.take(&Piece { kind: chunk.kind, payload: chunk.payload, start: chunk.start as u64, intact: chunk.intact }, &head)?,
+                _ if chunk.is_critical() => return Err(Error::format("R2.5", format!("chunk {} stands behind the tiles", chunk.name()))),
                 _ => {}
             }
         }
         if tiles.len() != grid.count() {
             return Err(Error::format("R2.8", format!("{} of {} tiles are there", tiles.len(), grid.count())));
         }
-        Ok(Self { bytes, head, tiles })
+        Ok(Self { bytes, head, extras, tiles })
     }
 
     /// A tile's coded data.
     pub(crate) fn tile(&self, number: usize) -> TileCode<'_> {
         let tile = &self.tiles[number];
         TileCode { skip_below: tile.skip_below, stream: &self.bytes[tile.stream.clone()] }
+    }
+
+    fn read(&self, range: Range<u64>) -> &[u8] {
+        &self.bytes[range.start as usize..range.end as usize]
+    }
+
+    /// Colour profile, EXIF and XMP, at most `limit` bytes over all.
+    pub(crate) fn metadata(&self, limit: u64) -> Result<Metadata> {
+        self.extras.metadata(limit, |range| Ok(Cow::Borrowed(self.read(range))))
+    }
+
+    /// The zlib stream of a band of alpha.
+    pub(crate) fn alpha(&self, band: usize) -> Option<&[u8]> {
+        self.extras.alpha(band).map(|range| self.read(range))
+    }
+
+    /// The preview's file, and whether its sum is right.
+    pub(crate) fn preview(&self) -> Option<(&[u8], bool)> {
+        self.extras.preview().map(|(range, intact)| (self.read(range), intact))
     }
 
     /// Size of the whole file in bytes.
@@ -105,10 +135,31 @@ impl Container {
     }
 }
 
+/// What a file holds besides the header and the tiles, ready to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Attachments<'a> {
+    pub(crate) metadata: Option<&'a Metadata>,
+    /// A whole file.
+    pub(crate) preview: Option<Vec<u8>>,
+    /// Depth, and the zlib stream of each band.
+    pub(crate) alpha: Option<(SampleDepth, Vec<Vec<u8>>)>,
+}
+
 /// Puts a file together.
-pub(crate) fn assemble(head: &Head, tiles: &[CodedTile]) -> Result<Vec<u8>> {
+pub(crate) fn assemble(head: &Head, attachments: &Attachments<'_>, tiles: &[CodedTile]) -> Result<Vec<u8>> {
     let mut file = Vec::from(SIGNATURE);
     chunk::write(&mut file, b"HEAD", &[&head.to_bytes()])?;
+    if let Some(metadata) = attachments.metadata {
+        metadata::write(&mut file, metadata)?;
+    }
+    if let Some(preview) = &attachments.preview {
+        chunk::write(&mut file, b"prev", &[preview])?;
+    }
+    if let Some((depth, bands)) = &attachments.alpha {
+        for (number, band) in bands.iter().enumerate() {
+            chunk::write(&mut file, b"ALPH", &[&(number as u32 | u32::from(depth.bits()) << NUMBER_BITS).to_le_bytes(), band])?;
+        }
+    }
     if tiles.len() > 1 {
         let mut sizes = vec![0; tiles.len() * 4];
         for (size, tile) in sizes.chunks_exact_mut(4).zip(tiles) {
@@ -169,10 +220,7 @@ fn signature_message(bytes: &[u8]) -> String {
 }
 
 fn unknown_message(chunk: &Chunk<'_>) -> String {
-    match RESERVED.iter().find(|(kind, _)| **kind == chunk.kind) {
-        Some((_, what)) => format!("the file holds {what}, which this version of aei cannot read; a newer one can (R2.4)"),
-        None => format!("the file needs a decoder that knows the chunk {}; a newer version of aei may (R2.4)", chunk.name()),
-    }
+    format!("the file needs a decoder that knows the chunk {}; a newer version of aei may (R2.4)", chunk.name())
 }
 
 #[cfg(test)]

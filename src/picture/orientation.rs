@@ -1,6 +1,7 @@
 //! The eight ways in which a camera can have been held, as EXIF numbers them.
 
-use super::{Picture, try_filled};
+use super::metadata::set_upright;
+use super::{Picture, Samples, try_filled};
 use crate::Result;
 
 /// How stored samples are to be turned for display: the tag `Orientation` of EXIF and TIFF (SPEC 2.3).
@@ -72,7 +73,8 @@ impl Orientation {
 }
 
 /// See [`Picture::upright`].
-pub(super) fn upright(picture: Picture) -> Result<Picture> {
+pub(super) fn upright(mut picture: Picture) -> Result<Picture> {
+    picture.metadata.exif.as_deref_mut().map(set_upright);
     if picture.orientation == Orientation::Normal {
         return Ok(picture);
     }
@@ -82,18 +84,27 @@ pub(super) fn upright(picture: Picture) -> Result<Picture> {
 }
 
 /// The samples of a picture, turned as its orientation says.
-pub(super) fn turned(picture: &Picture) -> Result<Vec<u8>> {
-    let mut out = try_filled(picture.samples.len(), 0)?;
+pub(super) fn turned(picture: &Picture) -> Result<Samples> {
+    Ok(match &picture.samples {
+        Samples::U8(samples) => turned_samples(picture, samples)?.into(),
+        Samples::U16(samples) => turned_samples(picture, samples)?.into(),
+    })
+}
+
+fn turned_samples<T: Copy + Default>(picture: &Picture, samples: &[T]) -> Result<Vec<T>> {
+    let mut out = try_filled(samples.len(), T::default())?;
     let (width, height) = (picture.width as usize, picture.height as usize);
     match picture.channels.count() {
-        1 => turn::<1>(picture.samples.as_chunks().0, out.as_chunks_mut().0, width, height, picture.orientation),
-        _ => turn::<3>(picture.samples.as_chunks().0, out.as_chunks_mut().0, width, height, picture.orientation),
+        1 => turn::<T, 1>(samples.as_chunks().0, out.as_chunks_mut().0, width, height, picture.orientation),
+        2 => turn::<T, 2>(samples.as_chunks().0, out.as_chunks_mut().0, width, height, picture.orientation),
+        3 => turn::<T, 3>(samples.as_chunks().0, out.as_chunks_mut().0, width, height, picture.orientation),
+        _ => turn::<T, 4>(samples.as_chunks().0, out.as_chunks_mut().0, width, height, picture.orientation),
     }
     Ok(out)
 }
 
 /// `width` and `height` are those of `input`.
-fn turn<const N: usize>(input: &[[u8; N]], out: &mut [[u8; N]], width: usize, height: usize, orientation: Orientation) {
+fn turn<T: Copy, const N: usize>(input: &[[T; N]], out: &mut [[T; N]], width: usize, height: usize, orientation: Orientation) {
     let (mirror_x, mirror_y) = orientation.mirrors();
     let swap = orientation.swaps_sides();
     let (out_width, out_height) = if swap { (height, width) } else { (width, height) };
@@ -161,7 +172,7 @@ mod tests {
     fn an_orientation_and_its_inverse_give_the_picture_back() {
         // More rows than a band, and sides that are no multiple of it.
         for (width, height) in [(1, 1), (1, 40), (40, 1), (37, 21), (16, 33)] {
-            for channels in [Channels::Gray, Channels::Rgb] {
+            for channels in [Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba] {
                 let samples: Vec<u8> = (0..width as usize * height as usize * channels.count()).map(|i| (i * 7 % 251) as u8).collect();
                 for value in 1..=8 {
                     // All are their own inverse but the quarter turns.

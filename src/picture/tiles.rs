@@ -54,6 +54,11 @@ impl Grid {
         (self.height - row * self.tile).min(self.tile) / LATENT
     }
 
+    /// Rows of pixels of a row of tiles, of a picture of this height.
+    pub(crate) fn pixel_rows(&self, row: usize, height: usize) -> Range<usize> {
+        (row * self.tile).min(height)..((row + 1) * self.tile).min(height)
+    }
+
     /// The tiles of a row, from the left.
     pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = TilePlace> + use<> {
         let (per_row, step, width) = (self.per_row(), self.tile / LATENT, self.latent_width());

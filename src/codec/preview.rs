@@ -1,0 +1,159 @@
+//! The preview: a picture of about 1 KB inside the file (SPEC 2.9).
+
+use super::{Decoder, DecoderOptions, Encoder, Quality};
+use crate::picture::samples::Sample;
+use crate::picture::try_filled;
+use crate::{Error, Picture, Result, Samples};
+
+/// Longest side of the previews that this encoder makes, in pixels.
+const SIDE: u32 = 128;
+/// Longest side of a preview in a file (R2.13).
+const MAX_SIDE: u32 = 256;
+/// Most bytes of the file inside the chunk: 1 KB with the chunk's own.
+const MAX_BYTES: usize = 1024 - 12;
+
+impl Encoder {
+    /// The preview's file, if there is to be one: as good as fits into 1 KB.
+    pub(super) fn make_preview(&self, picture: &Picture) -> Result<Option<Vec<u8>>> {
+        if !self.preview {
+            return Ok(None);
+        }
+        let mut side = SIDE;
+        loop {
+            let small = shrunk(picture, side)?;
+            let encode = |index: u8| self.clone().preview(false).silent().quality(Quality::index(index)?).encode(&small);
+            // The best quality that fits, if size grows with quality; a good one in any case.
+            let (mut best, mut low, mut high) = (None, 0, Quality::default().get());
+            while low <= high {
+                let middle = (low + high) / 2;
+                let file = encode(middle)?;
+                if file.len() <= MAX_BYTES {
+                    (best, low) = (Some(file), middle + 1);
+                } else if middle == 0 {
+                    break;
+                } else {
+                    high = middle - 1;
+                }
+            }
+            if best.is_some() || side == 1 {
+                return Ok(best);
+            }
+            side /= 2;
+        }
+    }
+}
+
+impl Decoder {
+    /// Decodes the preview, if the file has one: a small picture without alpha and metadata, as stored ([`Picture::upright`] turns it).
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`], about the preview: the picture itself may be whole all the same.
+    pub fn preview(&self) -> Result<Option<Picture>> {
+        let Some((file, intact)) = self.container.preview() else { return Ok(None) };
+        if !intact {
+            return Err(Error::format("R2.13", "the preview is damaged: its checksum is wrong"));
+        }
+        let options = DecoderOptions { limits: self.limits, model: self.model.clone(), ..DecoderOptions::default() };
+        let decoder = Decoder::with_options(file, options)?;
+        let info = decoder.info();
+        if info.width > MAX_SIDE || info.height > MAX_SIDE {
+            return Err(Error::format("R2.13", format!("the preview has {}x{} pixels", info.width, info.height)));
+        }
+        if decoder.container.extras.sizes() != [0; 3] {
+            return Err(Error::format("R2.13", "the preview holds metadata, alpha or a preview"));
+        }
+        decoder.decode().map(Some)
+    }
+}
+
+/// The picture with sides of at most `side` pixels, by exact means over areas, without alpha and metadata. Pixels count as much as they are opaque.
+fn shrunk(picture: &Picture, side: u32) -> Result<Picture> {
+    let longest = picture.width().max(picture.height());
+    let fit = |v: u32| if longest <= side { v } else { ((u64::from(v) * u64::from(side) + u64::from(longest) / 2) / u64::from(longest)).max(1) as u32 };
+    let (width, height) = (fit(picture.width()), fit(picture.height()));
+    let samples = match picture.data() {
+        Samples::U8(samples) => means(picture, samples, width as usize, height as usize)?,
+        Samples::U16(samples) => means(picture, samples, width as usize, height as usize)?,
+    };
+    Ok(Picture::new(width, height, picture.channels().without_alpha(), samples)?.with_orientation(picture.orientation()))
+}
+
+/// How much of each input position is in an output position, in units of which an input position has `to`: (input, amount).
+fn shares(out: usize, from: usize, to: usize) -> impl Iterator<Item = (usize, u64)> {
+    // Output positions are `from` units wide, input positions `to`.
+    let (start, end) = (out * from, (out + 1) * from);
+    (start / to..end.div_ceil(to)).map(move |i| (i, (end.min((i + 1) * to) - start.max(i * to)) as u64))
+}
+
+fn means<S: Sample>(picture: &Picture, samples: &[S], width: usize, height: usize) -> Result<Vec<u8>> {
+    let (from_width, from_height, channels) = (picture.width() as usize, picture.height() as usize, picture.channels());
+    let (count, colours) = (channels.count(), channels.without_alpha().count());
+    let mut out = try_filled(width * height * colours, 0)?;
+    // Sums of colours times opacity, and of opacity. Sides, samples and opacity are below 2^16 each, so the sums of products of the four fit 64 bits.
+    let mut sums: Vec<[u64; 4]> = try_filled(width, [0; 4])?;
+    for (y, row) in out.chunks_exact_mut(width * colours).enumerate() {
+        sums.fill([0; 4]);
+        for (line, part) in shares(y, from_height, height) {
+            let line = &samples[line * from_width * count..][..from_width * count];
+            for (x, sum) in sums.iter_mut().enumerate() {
+                for (column, share) in shares(x, from_width, width) {
+                    let pixel = &line[column * count..][..count];
+                    let opacity = if channels.has_alpha() { u64::from(pixel[count - 1].to_u16()) } else { 1 };
+                    let weight = part * share * opacity;
+                    sum.iter_mut().zip(&pixel[..colours]).for_each(|(sum, v)| *sum += weight * u64::from(v.to_u16()));
+                    sum[3] += weight;
+                }
+            }
+        }
+        for (pixel, sum) in row.chunks_exact_mut(colours).zip(&sums) {
+            // What is wholly transparent has no colour: the middle costs least.
+            let level = |v: u64| if sum[3] == 0 { 128 } else { ((v / sum[3] + 128) / 257) as u8 };
+            pixel.iter_mut().zip(sum).for_each(|(out, v)| *out = level(*v));
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Channels;
+
+    #[test]
+    fn areas_are_averaged_exactly() {
+        // Three columns to two: each output pixel is one and a half input pixels.
+        let picture = Picture::gray(3, 1, vec![0, 90, 240]).unwrap();
+        assert_eq!(shrunk(&picture, 2).unwrap().samples(), vec![30, 190]);
+        let picture = Picture::rgb(2, 2, vec![0, 10, 255, 100, 10, 255, 0, 30, 255, 100, 30, 255]).unwrap();
+        assert_eq!(shrunk(&picture, 1).unwrap().samples(), vec![50, 20, 255]);
+        let wide = Picture::from_samples(300, 2, Channels::Gray, vec![65535u16; 600].into()).unwrap();
+        let small = shrunk(&wide, 128).unwrap();
+        assert_eq!((small.width(), small.height()), (128, 1));
+        assert!(small.samples().iter().all(|v| *v == 255));
+    }
+
+    #[test]
+    fn transparent_pixels_do_not_count() {
+        let picture = Picture::rgba(2, 1, vec![200, 100, 50, 255, 9, 9, 9, 0]).unwrap();
+        let small = shrunk(&picture, 1).unwrap();
+        assert_eq!((small.channels(), &small.samples()[..]), (Channels::Rgb, &[200, 100, 50][..]));
+        let nothing = Picture::new(2, 1, Channels::GrayAlpha, vec![7, 0, 9, 0]).unwrap();
+        assert_eq!(shrunk(&nothing, 1).unwrap().samples(), vec![128]);
+    }
+
+    #[test]
+    fn r2_13_previews_fit_and_come_back() {
+        let samples: Vec<u8> = (0..400 * 300 * 4u32).map(|i| (i / 4 % 400 / 2 + i % 4 * 9 + (i.wrapping_mul(2_654_435_761) >> 28)) as u8).collect();
+        let picture = Picture::rgba(400, 300, samples).unwrap().with_orientation(crate::Orientation::Rotate90);
+        let file = Encoder::new().preview(true).encode(&picture).unwrap();
+        let decoder = Decoder::new(&file[..]).unwrap();
+        let preview = decoder.preview().unwrap().unwrap();
+        assert!(decoder.info().preview_bytes.unwrap() <= 1012);
+        assert_eq!((preview.width(), preview.height(), preview.channels(), preview.orientation()), (128, 96, Channels::Rgb, picture.orientation()));
+        let expected = shrunk(&picture, 128).unwrap();
+        let error: u64 = preview.samples().iter().zip(expected.samples().iter()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        assert!(error < 20 * preview.samples().len() as u64, "{error}");
+        let without = Encoder::new().encode(&picture).unwrap();
+        assert!(Decoder::new(&without[..]).unwrap().preview().unwrap().is_none());
+    }
+}

@@ -1,0 +1,207 @@
+//! Chunks that carry what is not the colours: `ICCP`, `EXIF`, `XMP `, `ALPH`, `prev` (SPEC 2.7 to 2.9).
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use byteorder::{ByteOrder, LittleEndian};
+
+use super::chunk;
+use super::deflate::{Inflate, deflate};
+use super::{Head, NUMBER_BITS};
+use crate::picture::metadata::set_upright;
+use crate::picture::try_filled;
+use crate::{Error, Metadata, Result, SampleDepth};
+
+/// The types of the three blocks of metadata.
+pub(super) const BLOCKS: [&[u8; 4]; 3] = [b"ICCP", b"EXIF", b"XMP "];
+
+/// Bytes of a chunk that are not its payload.
+const CHUNK_OVERHEAD: u64 = 12;
+
+/// A block of metadata in the file (R2.10).
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    packed: bool,
+    /// Length of the block itself.
+    pub(crate) length: u32,
+    /// Where its bytes, packed or not, are in the file.
+    data: Range<u64>,
+    chunk_bytes: u64,
+}
+
+impl Block {
+    fn parse(found: &Piece<'_>) -> Result<Self> {
+        let refuse = |what: &str| Error::format("R2.10", format!("the metadata in {} is not valid: {what}", found.name()));
+        let (packed, length, header) = match found.payload {
+            [0, block @ ..] => (false, block.len() as u32, 1),
+            [1, rest @ ..] if rest.len() >= 4 => (true, LittleEndian::read_u32(rest), 5),
+            [1, ..] => return Err(refuse("it has no length")),
+            [] => return Err(refuse("it is empty")),
+            [method, ..] => return Err(refuse(&format!("it is packed by the unknown method {method}"))),
+        };
+        Ok(Self { packed, length, data: found.range(header), chunk_bytes: found.payload.len() as u64 + CHUNK_OVERHEAD })
+    }
+
+    /// The block itself. Its length has been checked against limits.
+    fn unpack(&self, data: &[u8]) -> Result<Vec<u8>> {
+        // deflate makes at most 1032 bytes of one.
+        if self.packed && u64::from(self.length) > data.len() as u64 * 1032 {
+            return Err(Error::format("R2.10", "the metadata cannot be as long as they claim"));
+        }
+        let mut block = try_filled(self.length as usize, 0)?;
+        if self.packed {
+            let mut inflate = Inflate::new(data, "R2.10");
+            inflate.fill(&mut block)?;
+            inflate.finish()?;
+        } else if block.len() == data.len() {
+            block.copy_from_slice(data);
+        } else {
+            return Err(Error::format("R2.10", "the file has become shorter"));
+        }
+        Ok(block)
+    }
+}
+
+/// A chunk that stands in front of the tiles.
+pub(super) struct Piece<'a> {
+    pub(super) kind: [u8; 4],
+    pub(super) payload: &'a [u8],
+    /// Place of the payload in the file.
+    pub(super) start: u64,
+    /// Whether the CRC is right, which only a preview's need not be.
+    pub(super) intact: bool,
+}
+
+impl Piece<'_> {
+    fn name(&self) -> String {
+        self.kind.escape_ascii().to_string()
+    }
+
+    /// Place of the payload without its first bytes.
+    fn range(&self, without: usize) -> Range<u64> {
+        self.start + without as u64..self.start + self.payload.len() as u64
+    }
+}
+
+/// Everything in a file but the header and the tiles. Only its form has been checked, and that all is there.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// In the order of [`BLOCKS`].
+    pub(crate) blocks: [Option<Block>; 3],
+    /// For each row of tiles where its zlib stream is.
+    alpha: Vec<Range<u64>>,
+    pub(crate) alpha_depth: Option<SampleDepth>,
+    /// The preview's file, and whether its sum is right.
+    preview: Option<(Range<u64>, bool)>,
+}
+
+impl Extras {
+    /// Takes a chunk that stands in front of the tiles, if its type is known here.
+    pub(super) fn take(&mut self, chunk: &Piece<'_>, head: &Head) -> Result<()> {
+        if let Some(kind) = BLOCKS.iter().position(|kind| **kind == chunk.kind) {
+            if self.blocks[kind].is_some() || !self.alpha.is_empty() {
+                return Err(Error::format("R2.5", format!("a second or late {} chunk", chunk.name())));
+            }
+            self.blocks[kind] = Some(Block::parse(chunk)?);
+        } else if &chunk.kind == b"ALPH" {
+            self.take_alpha(chunk, head)?;
+        } else if &chunk.kind == b"prev" {
+            // Of several, the first.
+            self.preview.get_or_insert((chunk.range(0), chunk.intact));
+        }
+        Ok(())
+    }
+
+    /// R2.11.
+    fn take_alpha(&mut self, chunk: &Piece<'_>, head: &Head) -> Result<()> {
+        let refuse = |what: String| Err(Error::format("R2.11", what));
+        let (bands, expected) = (head.grid().rows(), self.alpha.len());
+        if !head.channels.has_alpha() {
+            return refuse("there is an ALPH chunk, but the picture has no alpha".into());
+        }
+        if expected >= bands {
+            return refuse(format!("there are more than the {bands} ALPH chunks of the picture"));
+        }
+        if chunk.payload.len() < 4 {
+            return refuse(format!("an ALPH chunk has {} bytes", chunk.payload.len()));
+        }
+        let word = LittleEndian::read_u32(chunk.payload);
+        let number = word & ((1 << NUMBER_BITS) - 1);
+        if number as usize != expected {
+            return refuse(format!("ALPH chunk {number} stands where number {expected} should be"));
+        }
+        let depth = match word >> NUMBER_BITS {
+            8 => SampleDepth::Eight,
+            16 => SampleDepth::Sixteen,
+            bits => return refuse(format!("alpha of {bits} bits")),
+        };
+        if *self.alpha_depth.get_or_insert(depth) != depth {
+            return refuse("ALPH chunks of different depths".into());
+        }
+        self.alpha.push(chunk.range(4));
+        Ok(())
+    }
+
+    /// R2.11, when all that stands in front of the tiles has been seen.
+    pub(super) fn check_complete(&self, head: &Head) -> Result<()> {
+        let bands = if head.channels.has_alpha() { head.grid().rows() } else { 0 };
+        if self.alpha.len() == bands {
+            return Ok(());
+        }
+        Err(Error::format("R2.11", format!("{} of {bands} ALPH chunks are there", self.alpha.len())))
+    }
+
+    /// Unpacks the metadata, at most `limit` bytes over all. `read` gives bytes of the file.
+    pub(super) fn metadata<'f>(&self, limit: u64, read: impl Fn(Range<u64>) -> Result<Cow<'f, [u8]>>) -> Result<Metadata> {
+        let total: u64 = self.blocks.iter().flatten().map(|b| u64::from(b.length)).sum();
+        if total > limit {
+            return Err(Error::Limits(format!("the file holds {total} bytes of metadata, more than the {limit} allowed")));
+        }
+        let unpack = |block: &Option<Block>| block.as_ref().map(|b| b.unpack(&read(b.data.clone())?)).transpose();
+        let [icc, exif, xmp] = &self.blocks;
+        Ok(Metadata { icc: unpack(icc)?, exif: unpack(exif)?, xmp: unpack(xmp)? })
+    }
+
+    /// Where the zlib stream of a band of alpha is.
+    pub(super) fn alpha(&self, band: usize) -> Option<Range<u64>> {
+        self.alpha.get(band).cloned()
+    }
+
+    /// Where the preview's file is, and whether its sum is right.
+    pub(super) fn preview(&self) -> Option<(Range<u64>, bool)> {
+        self.preview.clone()
+    }
+
+    /// Size of the preview's file.
+    pub(super) fn preview_bytes(&self) -> Option<u32> {
+        self.preview.as_ref().map(|(range, _)| (range.end - range.start) as u32)
+    }
+
+    /// Bytes of the file that are metadata, alpha and preview, each with its chunks' headers and sums.
+    pub(crate) fn sizes(&self) -> [u64; 3] {
+        let chunk = |r: &Range<u64>| r.end - r.start + CHUNK_OVERHEAD;
+        [
+            self.blocks.iter().flatten().map(|b| b.chunk_bytes).sum(),
+            self.alpha.iter().map(|r| chunk(r) + 4).sum(),
+            self.preview.iter().map(|(r, _)| chunk(r)).sum(),
+        ]
+    }
+}
+
+/// Writes the chunks of metadata. EXIF's orientation is set to 1: the one that counts is in `HEAD`.
+pub(crate) fn write(file: &mut Vec<u8>, metadata: &Metadata) -> Result<()> {
+    let exif = metadata.exif.clone().map(|mut exif| {
+        set_upright(&mut exif);
+        exif
+    });
+    for (kind, block) in BLOCKS.into_iter().zip([&metadata.icc, &exif, &metadata.xmp]) {
+        let Some(block) = block else { continue };
+        let packed = deflate(block, 9)?;
+        if packed.len() + 4 < block.len() {
+            chunk::write(file, kind, &[&[1], &chunk::length(block.len() as u64)?.to_le_bytes(), &packed])?;
+        } else {
+            chunk::write(file, kind, &[&[0], block])?;
+        }
+    }
+    Ok(())
+}
