@@ -44,5 +44,5 @@ pub use container::Info;
 pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};
 #[cfg(feature = "files")]
-pub use picture::files::{FileFormat, Notice, read_picture, write_picture};
+pub use picture::files::{FileFormat, Notice, read_picture, write_notices, write_picture};
 pub use picture::{Channels, Metadata, Orientation, Picture, SampleDepth, Samples};

@@ -302,7 +302,7 @@ fn all_orientations_come_out_upright() {
     let original = rgb(52, 36);
     for value in 1..=8 {
         let place = Place::new();
-        place.write("photo.png", png_with(original.samples(), 52, 36, image::ExtendedColorType::Rgb8, Some(exif(value))));
+        place.write("photo.png", png_with(&original.samples(), 52, 36, image::ExtendedColorType::Rgb8, Some(exif(value))));
         place.run(&["encode", "photo.png", "--quality-index", "63"]).success();
         place.run(&["decode", "photo.aei", "-o", "upright.png"]).success();
         place.run(&["info", "photo.aei"]).success().stdout(contains(format!("orientation  {value}, ")));
@@ -326,20 +326,19 @@ fn what_is_lost_is_said() {
     let place = Place::new();
     let wide: Vec<u8> = gray(20, 20).samples().iter().flat_map(|v| (u16::from(*v) * 257).to_ne_bytes()).collect();
     place.write("wide.png", png_with(&wide, 20, 20, image::ExtendedColorType::L16, None));
-    place.run(&["encode", "wide.png"]).success().stderr(contains("wide.png: note: its 16-bit samples were rounded to 8 bits"));
+    place.run(&["encode", "wide.png"]).success().stderr(contains("note").not());
     place.run(&["info", "wide.aei"]).success().stdout(contains("gray, from 16-bit samples"));
-    place.run(&["decode", "wide.aei", "-f"]).success();
+    place.run(&["decode", "wide.aei", "-f"]).success().stderr(contains("note").not());
     assert_close(&picture(&place.read("wide.png")), &gray(20, 20));
+    place.run(&["decode", "wide.aei", "--depth", "16", "-o", "wide.webp"]).success().stderr(contains("wide.webp: note: WebP is written with 8 bits"));
 
     let opaque: Vec<u8> = rgb(20, 20).samples().chunks(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
-    place.write("opaque.png", png_with(&opaque, 20, 20, image::ExtendedColorType::Rgba8, None));
-    place.run(&["encode", "opaque.png"]).success().stderr(contains("alpha channel is opaque everywhere"));
-    place.run(&["encode", "opaque.png", "-fQ"]).success().stderr("");
-
     let mut clear = opaque.clone();
     clear[7] = 254;
     place.write("clear.png", png_with(&clear, 20, 20, image::ExtendedColorType::Rgba8, None));
-    place.fails(6, "clear.png: the picture has transparency, which aei cannot store yet; flatten it", &["encode", "clear.png"]);
+    place.run(&["encode", "clear.png"]).success().stderr(contains("note").not());
+    place.run(&["decode", "clear.aei", "-o", "flat.jpg"]).success().stderr(contains("flat.jpg: note: JPEG has no transparency"));
+    place.run(&["decode", "clear.aei", "-fQ", "-o", "flat.jpg"]).success().stderr("");
 
     let mut gif = Vec::new();
     let frame = || image::Frame::new(image::RgbaImage::from_raw(20, 20, opaque.clone()).unwrap());

@@ -41,9 +41,7 @@ pub(super) fn encode(picture: &Picture, grid: &Grid) -> Result<Option<(SampleDep
     }
     let bands = |row: usize| match picture.data() {
         Samples::U8(samples) => encode_band(&band(picture, grid, row, samples, |v, out| out.push(v))?, picture.width() as usize, 1),
-        Samples::U16(samples) => {
-            encode_band(&band(picture, grid, row, samples, |v, out| out.extend(v.to_be_bytes()))?, 2 * picture.width() as usize, 2)
-        }
+        Samples::U16(samples) => encode_band(&band(picture, grid, row, samples, |v, out| out.extend(v.to_be_bytes()))?, 2 * picture.width() as usize, 2),
     };
     Ok(Some((picture.depth(), (0..grid.rows()).into_par_iter().map(bands).collect::<Result<_>>()?)))
 }

@@ -12,8 +12,8 @@ use super::{BAND, Limits, Progress};
 use crate::container::{Container, SIGNATURE};
 use crate::entropy::{StreamDecoder, TileShape, decode_hyper, decode_tile};
 use crate::net::{Engine, Model, OUTPUTS, Tensor};
-use crate::picture::tiles::{Grid, TilePlace};
 use crate::picture::samples::Sample;
+use crate::picture::tiles::{Grid, TilePlace};
 use crate::picture::try_filled;
 use crate::{Channels, Error, Info, Metadata, Picture, Result, SampleDepth, Samples};
 

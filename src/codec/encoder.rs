@@ -9,8 +9,8 @@ use super::{BAND, Progress, Quality, alpha};
 use crate::container::{self, Attachments, Head};
 use crate::entropy::{CodedTile, TileShape, encode_tile};
 use crate::net::{Analysis, Engine, INPUTS, Model, Tensor};
-use crate::picture::tiles::{Grid, LATENT};
 use crate::picture::samples::Sample;
+use crate::picture::tiles::{Grid, LATENT};
 use crate::{Error, Picture, Result, Samples};
 
 /// Encodes pictures.

@@ -2,9 +2,9 @@
 
 use byteorder::{ByteOrder, LittleEndian};
 
+use super::Extras;
 use crate::picture::MAX_SIDE;
 use crate::picture::tiles::Grid;
-use super::Extras;
 use crate::{Channels, Error, ModelId, Orientation, Quality, Result, SampleDepth};
 
 /// Bytes of the payload.

@@ -88,7 +88,9 @@ impl Container {
                     break;
                 }
                 b"HEAD" => return Err(Error::format("R2.5", "a second HEAD chunk")),
-                _ if tiles.is_empty() => extras.take(&Piece { kind: chunk.kind, payload: chunk.payload, start: chunk.start as u64, intact: chunk.intact }, &head)?,
+                _ if tiles.is_empty() => {
+                    extras.take(&Piece { kind: chunk.kind, payload: chunk.payload, start: chunk.start as u64, intact: chunk.intact }, &head)?
+                }
                 _ if chunk.is_critical() => return Err(Error::format("R2.5", format!("chunk {} stands behind the tiles", chunk.name()))),
                 _ => {}
             }

@@ -39,11 +39,14 @@ pub struct Rgb<'a> {
 }
 
 impl<'a> Rgb<'a> {
-    /// The samples of a picture as they are stored, whatever its orientation.
+    /// The samples of a picture as they are stored, whatever its orientation, as 8 bits each and without alpha.
     pub fn new(picture: &'a Picture) -> Self {
         let samples = match picture.channels() {
-            Channels::Rgb => Cow::Borrowed(picture.samples()),
-            Channels::Gray => Cow::Owned(picture.samples().iter().flat_map(|v| [*v; 3]).collect()),
+            Channels::Rgb => picture.samples(),
+            Channels::Gray | Channels::GrayAlpha => {
+                Cow::Owned(picture.samples().chunks_exact(picture.channels().count()).flat_map(|pixel| [pixel[0]; 3]).collect())
+            }
+            Channels::Rgba => Cow::Owned(picture.samples().as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect()),
         };
         Self { width: picture.width() as usize, height: picture.height() as usize, samples }
     }

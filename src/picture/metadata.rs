@@ -20,6 +20,11 @@ impl Metadata {
     pub fn is_empty(&self) -> bool {
         self.icc.is_none() && self.exif.is_none() && self.xmp.is_none()
     }
+
+    /// Bytes of all blocks together.
+    pub fn total_bytes(&self) -> u64 {
+        [&self.icc, &self.exif, &self.xmp].into_iter().flatten().map(|block| block.len() as u64).sum()
+    }
 }
 
 /// Tag of EXIF and TIFF.
@@ -73,9 +78,12 @@ mod tests {
 
     #[test]
     fn orientation_becomes_one_and_nothing_else_changes() {
-        for (little, kind, value, one) in
-            [(true, 3, [6, 0, 9, 9], [1, 0, 9, 9]), (false, 3, [0, 6, 9, 9], [0, 1, 9, 9]), (true, 4, [8, 0, 0, 0], [1, 0, 0, 0]), (false, 1, [3; 4], [1, 3, 3, 3])]
-        {
+        for (little, kind, value, one) in [
+            (true, 3, [6, 0, 9, 9], [1, 0, 9, 9]),
+            (false, 3, [0, 6, 9, 9], [0, 1, 9, 9]),
+            (true, 4, [8, 0, 0, 0], [1, 0, 0, 0]),
+            (false, 1, [3; 4], [1, 3, 3, 3]),
+        ] {
             let mut exif = block(little, kind, value);
             set_upright(&mut exif);
             assert_eq!(exif, block(little, kind, one));

@@ -23,6 +23,8 @@ pub(super) struct Headers {
     pub(super) incomplete: bool,
     /// EXIF data behind the pixels, where the decoder does not look.
     pub(super) late_exif: Option<Vec<u8>>,
+    /// XMP behind the pixels of a PNG file, likewise.
+    pub(super) late_xmp: Option<Vec<u8>>,
     /// Colours that PNG's own chunks state, if they are not those of sRGB.
     pub(super) png_colours: Option<String>,
 }
@@ -115,6 +117,7 @@ impl Headers {
                 b"iCCP" => icc = true,
                 b"IDAT" => pixels = true,
                 b"eXIf" if pixels => self.late_exif = Some(payload.to_vec()),
+                b"iTXt" if pixels => self.late_xmp = self.late_xmp.take().or_else(|| plain_xmp(payload)),
                 _ => {}
             }
             rest = rest.get(12usize.saturating_add(length)..).unwrap_or_default();
@@ -196,6 +199,12 @@ impl Headers {
     }
 }
 
+/// XMP from a chunk of text, if it is not compressed: keyword, two zeros, then language and translated keyword, each with a zero behind it.
+fn plain_xmp(payload: &[u8]) -> Option<Vec<u8>> {
+    let rest = payload.strip_prefix(b"XML:com.adobe.xmp\0\0\0")?;
+    rest.splitn(3, |byte| *byte == 0).nth(2).map(<[u8]>::to_vec)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +231,9 @@ mod tests {
         assert_eq!(png(&[(b"acTL", &[0, 0, 0, 7, 0, 0, 0, 0])]).pictures, 7);
         assert_eq!(png(&[(b"eXIf", b"early"), (b"IDAT", b"")]).late_exif, None);
         assert_eq!(png(&[(b"IDAT", b""), (b"eXIf", b"late"), (b"IEND", b"")]).late_exif.as_deref(), Some(&b"late"[..]));
+        let xmp = b"XML:com.adobe.xmp\0\0\0en\0\0<x/>";
+        assert_eq!(png(&[(b"IDAT", b""), (b"iTXt", xmp), (b"IEND", b"")]).late_xmp.as_deref(), Some(&b"<x/>"[..]));
+        assert_eq!(png(&[(b"iTXt", xmp), (b"IDAT", b"")]).late_xmp, None);
     }
 
     #[test]

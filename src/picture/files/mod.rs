@@ -1,8 +1,11 @@
 //! Picture files other than aei's own, through the `image` crate.
 
-mod colour;
+mod cmyk;
+mod embed;
 mod format;
 mod headers;
+mod notice;
+mod profile;
 mod samples;
 mod write;
 
@@ -11,60 +14,24 @@ use std::fmt;
 use std::io::{Cursor, ErrorKind};
 
 use image::metadata::Orientation as ImageOrientation;
-use image::{ExtendedColorType, ImageDecoder, ImageError, ImageReader};
+use image::{ExtendedColorType, ImageDecoder, ImageError, ImageReader, ImageResult};
 
-use super::{MAX_SIDE, Orientation, Picture, try_filled};
+use super::{MAX_SIDE, Metadata, Orientation, Picture};
 use crate::{Error, Limits, Result};
 pub use format::FileFormat;
 use headers::Headers;
-pub use write::write_picture;
-
-/// Something about a picture file that did not make it into the [`Picture`], or not as it was. Worth a line on the screen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Notice {
-    /// The samples had this many bits; they were rounded to 8.
-    Rounded {
-        /// Bits of a sample in the file.
-        bits: u8,
-    },
-    /// There was an alpha channel, opaque everywhere. It was left out.
-    OpaqueAlpha,
-    /// The file holds several pictures (frames of an animation, pages). The first one was read.
-    FirstOfSeveral {
-        /// How many there are.
-        pictures: u32,
-    },
-    /// The file says that its colours are not those of sRGB. The samples were taken as they are, so colours may look different.
-    Colours {
-        /// What it says, for example the name of a colour profile.
-        stated: String,
-    },
-    /// The file ends early. What is missing was filled in by its decoder, usually with gray.
-    Incomplete,
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rounded { bits } => write!(f, "its {bits}-bit samples were rounded to 8 bits"),
-            Self::OpaqueAlpha => write!(f, "its alpha channel is opaque everywhere and was left out"),
-            Self::FirstOfSeveral { pictures } => write!(f, "it holds {pictures} pictures; only the first was read"),
-            Self::Colours { stated } => write!(f, "its colours are not sRGB ({stated}), which this version does not store; they may look different"),
-            Self::Incomplete => write!(f, "the file ends early; what is missing was filled in"),
-        }
-    }
-}
+pub use notice::Notice;
+pub use write::{write_notices, write_picture};
 
 /// Reads a picture file: PNG, JPEG, WebP, TIFF, BMP, PNM, GIF or QOI, recognised by its content. Default [`Limits`] are in force;
 /// [`Picture::from_file_bytes`] takes others.
 ///
-/// Gray stays gray. Palettes become RGB. Samples of other depths than 8 bits are scaled to 8, with rounding. Samples are not turned:
-/// [`Picture::orientation`] tells what the file says about that.
+/// Gray stays gray. Palettes become RGB, CMYK becomes sRGB. Samples of fewer than 8 bits are scaled to 8, those of 9 to 15 to 16. Transparency and metadata
+/// are kept. Samples are not turned: [`Picture::orientation`] tells what the file says about that.
 ///
 /// # Errors
 /// - [`Error::Format`] if the file is damaged or of no known kind; [`FormatError::rule`](crate::FormatError::rule) is the name of its format then.
-/// - [`Error::Unsupported`] for what a [`Picture`] cannot hold: transparency, CMYK, floating-point samples, sides above 65535 pixels.
+/// - [`Error::Unsupported`] for what a [`Picture`] cannot hold: floating-point samples, sides above 65535 pixels; and for kinds of files that are not read.
 /// - [`Error::Limits`] if the picture has more pixels, or needs more memory to be read, than the limits allow.
 pub fn read_picture(bytes: &[u8]) -> Result<(Picture, Vec<Notice>)> {
     read(bytes, &Limits::default())
@@ -83,9 +50,6 @@ impl Picture {
 fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     let format = format::require(bytes)?;
     let headers = Headers::read(format, bytes);
-    if headers.cmyk {
-        return Err(cmyk());
-    }
     if let Some(what) = headers.damage {
         return Err(damaged(format, what));
     }
@@ -101,40 +65,72 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, format, limits)?;
     let colour = decoder.color_type();
-    if matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16) {
-        return Err(cmyk());
-    }
-    samples::check(colour)?;
+    let cmyk = headers.cmyk || matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16);
+    let (mut channels, wide) = samples::kind(colour)?;
 
     // What the samples take is no longer there for the decoder's own needs.
     let total = decoder.total_bytes();
     let len = usize::try_from(total).ok().filter(|_| total <= limits.max_memory).ok_or_else(|| too_much_memory(limits))?;
     allowed.max_alloc = Some(limits.max_memory - total);
     decoder.set_limits(allowed).map_err(|e| read_error(e, format, limits))?;
-    let orientation = orientation(&mut decoder, format, &headers).map_err(|e| read_error(e, format, limits))?;
-    let stated = colour::stated(decoder.icc_profile(), &headers);
-    let mut raw = try_filled(len, 0)?;
-    decoder.read_image(&mut raw).map_err(|e| read_error(e, format, limits))?;
-
-    let depth = headers.depth.unwrap_or_else(|| (8 * u16::from(colour.bytes_per_pixel()) / u16::from(colour.channel_count())) as u8);
-    let converted = samples::convert(raw, colour)?;
     let mut notices = Vec::new();
+    let mut metadata = metadata(&mut decoder, &headers, &mut notices);
+    let orientation = orientation(&mut decoder, format, &metadata).map_err(|e| read_error(e, format, limits))?;
+    let samples = if cmyk {
+        drop(decoder);
+        // Inks and colours are in memory at the same time.
+        if total / 3 * 7 > limits.max_memory {
+            return Err(too_much_memory(limits));
+        }
+        let (samples, by_profile) = cmyk::read(bytes, format, metadata.icc.take().as_deref(), limits)?;
+        notices.push(Notice::Cmyk { by_profile });
+        samples
+    } else {
+        let samples = samples::read(decoder, len, wide)?.map_err(|e| read_error(e, format, limits))?;
+        // A GIF has no alpha channel; that is only how its decoder shows transparency.
+        if format == FileFormat::Gif {
+            let (samples, left) = samples::without_opaque_alpha(samples, channels);
+            channels = left;
+            samples
+        } else {
+            samples
+        }
+    };
+
+    if let Some(why) = metadata.icc.as_deref().and_then(|icc| profile::misfit(icc, channels)) {
+        metadata.icc = None;
+        notices.push(Notice::LeftOut { what: "colour profile", why });
+    }
+    if metadata.total_bytes() > limits.max_metadata_bytes {
+        return Err(Error::Limits(format!("the file has more than the {} bytes of metadata allowed", limits.max_metadata_bytes)));
+    }
     if headers.incomplete {
         notices.push(Notice::Incomplete);
     }
     if headers.pictures > 1 {
         notices.push(Notice::FirstOfSeveral { pictures: headers.pictures });
     }
-    if depth > 8 {
-        notices.push(Notice::Rounded { bits: depth });
-    }
-    // A GIF has no alpha channel; that is only how its decoder shows transparency.
-    if converted.had_alpha && format != FileFormat::Gif {
-        notices.push(Notice::OpaqueAlpha);
-    }
-    notices.extend(stated.map(|stated| Notice::Colours { stated }));
-    let picture = Picture::new(width, height, converted.channels, converted.samples)?.with_source_depth(depth)?.with_orientation(orientation);
-    Ok((picture, notices))
+    notices.extend(headers.png_colours.map(|stated| Notice::Colours { stated }));
+    let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
+    let depth = headers.depth.unwrap_or_else(|| picture.depth().bits());
+    Ok((picture.with_source_depth(depth)?, notices))
+}
+
+/// Colour profile, EXIF and XMP, as far as they can be read.
+fn metadata(decoder: &mut impl ImageDecoder, headers: &Headers, notices: &mut Vec<Notice>) -> Metadata {
+    let mut take = |what, read: ImageResult<Option<Vec<u8>>>| match read {
+        Ok(block) => block.filter(|block| !block.is_empty()),
+        Err(_) => {
+            notices.push(Notice::LeftOut { what, why: "it is damaged".into() });
+            None
+        }
+    };
+    let icc = take("colour profile", decoder.icc_profile());
+    let exif = take("EXIF block", decoder.exif_metadata()).or_else(|| headers.late_exif.clone());
+    // Some programs put JPEG's prefix into WebP and PNG as well.
+    let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").map(<[u8]>::to_vec).unwrap_or(exif));
+    let xmp = take("XMP packet", decoder.xmp_metadata()).or_else(|| headers.late_xmp.clone());
+    Metadata { icc, exif, xmp }
 }
 
 fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> Result<()> {
@@ -151,20 +147,13 @@ fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> R
     Ok(())
 }
 
-/// Which way up the picture is. The `image` crate misses two places where files have it.
-fn orientation(decoder: &mut impl ImageDecoder, format: FileFormat, headers: &Headers) -> std::result::Result<Orientation, ImageError> {
-    let found = if format == FileFormat::Tiff {
-        Some(decoder.orientation()?)
-    } else {
-        let exif = decoder.exif_metadata()?.or_else(|| headers.late_exif.clone());
-        // Some programs put JPEG's prefix into WebP and PNG as well.
-        exif.and_then(|exif| ImageOrientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif)))
+/// Which way up the picture is.
+fn orientation(decoder: &mut impl ImageDecoder, format: FileFormat, metadata: &Metadata) -> std::result::Result<Orientation, ImageError> {
+    let found = match format {
+        FileFormat::Tiff => Some(decoder.orientation()?),
+        _ => metadata.exif.as_deref().and_then(ImageOrientation::from_exif_chunk),
     };
     Ok(found.and_then(|o| Orientation::from_exif(o.to_exif())).unwrap_or_default())
-}
-
-fn cmyk() -> Error {
-    Error::Unsupported("the picture has CMYK colours, which aei cannot store; convert it to RGB first".into())
 }
 
 fn too_much_memory(limits: &Limits) -> Error {
@@ -172,7 +161,7 @@ fn too_much_memory(limits: &Limits) -> Error {
 }
 
 fn not_read(format: FileFormat, what: &str) -> Error {
-    Error::Unsupported(format!("this kind of {format} file is not read ({what}); convert it to a gray or RGB PNG first"))
+    Error::Unsupported(format!("this kind of {format} file is not read ({what}); convert it to PNG first"))
 }
 
 fn damaged(format: FileFormat, what: &str) -> Error {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Channels;
+use crate::{Channels, Samples};
 
 fn samples(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 37 % 256) as u8).collect()
@@ -28,6 +28,102 @@ fn lossless_formats_give_the_samples_back() {
     }
 }
 
+/// A picture with everything: alpha, 16 bits, metadata.
+fn everything(width: u32, height: u32, channels: Channels, wide: bool) -> Picture {
+    let len = width as usize * height as usize * channels.count();
+    let samples: Samples = if wide { (0..len).map(|i| (i * 7919) as u16).collect::<Vec<_>>().into() } else { samples(len).into() };
+    let space = if channels.is_gray() { b"GRAY" } else { b"RGB " };
+    let icc = profile::tests::profile(space);
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
+    let metadata = Metadata { icc: Some(icc), exif: Some(exif), xmp: Some(b"<x:xmpmeta>\xC3\xA4</x:xmpmeta>".to_vec()) };
+    Picture::from_samples(width, height, channels, samples).unwrap().with_metadata(metadata)
+}
+
+#[test]
+fn alpha_depth_and_metadata_come_back_or_are_given_notice_of() {
+    use FileFormat::{Bmp, Jpeg, Png, Pnm, Qoi, Tiff, WebP};
+    for format in FileFormat::WRITABLE {
+        for channels in [Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba] {
+            for wide in [false, true] {
+                let picture = everything(9, 7, channels, wide);
+                let name = format!("{format} {channels:?} {wide}");
+                let (back, _) = read_picture(&write_picture(&picture, format).unwrap()).unwrap();
+                let notices = write_notices(&picture, format);
+                let said = |part: &str| notices.iter().any(|notice| notice.to_string().contains(part));
+
+                let rounded = wide && !matches!(format, Png | Tiff | Pnm);
+                assert_eq!((said("rounded"), back.depth() != picture.depth()), (rounded, rounded), "{name}: {notices:?}");
+                assert_eq!(said("white"), channels.has_alpha() && format == Jpeg, "{name}");
+                assert_eq!(back.channels().has_alpha(), channels.has_alpha() && format != Jpeg, "{name}");
+                for (what, block, came) in [
+                    ("profile", &picture.metadata().icc, &back.metadata().icc),
+                    ("EXIF", &picture.metadata().exif, &back.metadata().exif),
+                    ("XMP", &picture.metadata().xmp, &back.metadata().xmp),
+                ] {
+                    assert_eq!(came.is_none(), said(what), "{name}: {what}, {notices:?}");
+                    assert!(came.is_none() || came == block, "{name}: {what}");
+                }
+                if format == Png || format == WebP && !rounded && !channels.is_gray() {
+                    assert!(notices.is_empty() && back.metadata() == picture.metadata(), "{name}");
+                }
+                if format == Jpeg {
+                    continue;
+                }
+                // Gray may have become colour.
+                let (n, m) = (picture.channels().count(), back.channels().count());
+                let (a, b) = (picture.samples16(), back.samples16());
+                let expected = |v: u16| if rounded { crate::picture::samples::widen(crate::picture::samples::narrow(v)) } else { v };
+                for (from, to) in a.chunks(n).zip(b.chunks(m)) {
+                    assert_eq!(
+                        (expected(from[0]), channels.has_alpha().then(|| expected(from[n - 1]))),
+                        (to[0], channels.has_alpha().then(|| to[m - 1])),
+                        "{name}"
+                    );
+                }
+                assert!(n == m || matches!(format, Bmp | Qoi | Tiff | WebP), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn exif_says_upright_when_the_pixels_are() {
+    let mut exif = everything(3, 2, Channels::Gray, false).metadata().exif.clone().unwrap();
+    exif[18] = 6;
+    let metadata = Metadata { exif: Some(exif), ..Metadata::default() };
+    let picture = Picture::gray(3, 2, b"abcdef".to_vec()).unwrap().with_metadata(metadata).with_orientation(Orientation::Rotate90);
+    for format in [FileFormat::Png, FileFormat::Jpeg, FileFormat::WebP] {
+        let (back, _) = read_picture(&write_picture(&picture, format).unwrap()).unwrap();
+        assert_eq!((back.width(), back.height(), back.orientation()), (2, 3, Orientation::Normal), "{format}");
+        assert_eq!(back.metadata().exif.as_ref().unwrap()[18], 1, "{format}");
+    }
+}
+
+#[test]
+fn what_has_no_room_is_left_out() {
+    let metadata = Metadata { exif: Some(vec![1; 70_000]), xmp: Some(vec![b' '; 70_000]), icc: Some(profile::tests::profile(b"RGB ")) };
+    let picture = Picture::gray(2, 2, vec![9; 4]).unwrap().with_metadata(metadata.clone());
+    let (back, _) = read_picture(&write_picture(&picture, FileFormat::Jpeg).unwrap()).unwrap();
+    assert!(back.metadata().is_empty());
+    assert_eq!(write_notices(&picture, FileFormat::Jpeg).len(), 3);
+    // PNG has room, but no place for a profile of other channels.
+    let (back, _) = read_picture(&write_picture(&picture, FileFormat::Png).unwrap()).unwrap();
+    assert_eq!(back.metadata(), &Metadata { icc: None, ..metadata });
+    assert_eq!(write_notices(&picture, FileFormat::Png).len(), 1);
+}
+
+#[test]
+fn a_profile_that_does_not_fit_is_left_out() {
+    use image::ImageEncoder as _;
+    let mut file = Vec::new();
+    let mut encoder = image::codecs::png::PngEncoder::new(&mut file);
+    encoder.set_icc_profile(profile::tests::profile(b"RGB ")).unwrap();
+    encoder.write_image(&[1, 2], 2, 1, ExtendedColorType::L8).unwrap();
+    let (picture, notices) = read_picture(&file).unwrap();
+    assert!(picture.metadata().icc.is_none());
+    assert!(matches!(&notices[..], [Notice::LeftOut { what: "colour profile", why }] if why.contains("gray")), "{notices:?}");
+}
+
 #[test]
 fn jpeg_keeps_gray_and_stays_close() {
     for channels in [Channels::Gray, Channels::Rgb] {
@@ -43,7 +139,7 @@ fn jpeg_keeps_gray_and_stays_close() {
 fn files_are_written_upright() {
     let picture = Picture::gray(3, 2, b"abcdef".to_vec()).unwrap().with_orientation(Orientation::Rotate90);
     let (back, _) = read_picture(&write_picture(&picture, FileFormat::Png).unwrap()).unwrap();
-    assert_eq!((back.width(), back.height(), back.samples(), back.orientation()), (2, 3, &b"daebfc"[..], Orientation::Normal));
+    assert_eq!((back.width(), back.height(), &back.samples()[..], back.orientation()), (2, 3, &b"daebfc"[..], Orientation::Normal));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aei::{Decoder, DecoderOptions, FileFormat};
+use aei::{Decoder, DecoderOptions, FileFormat, Picture, SampleDepth};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::paths::{self, Job, Place};
 /// Turn .aei files back into pictures
 ///
 /// Writes PNG, JPEG (quality 95), WebP (lossless), TIFF, BMP, PNM or QOI. photo.aei becomes photo.png beside it; "-" is standard input and output.
-/// Pictures are written upright.
+/// Pictures are written upright, with their metadata as far as the format can hold them.
 #[derive(Args)]
 #[command(after_help = crate::failure::exit_codes_help())]
 pub(crate) struct Decode {
@@ -30,6 +30,12 @@ pub(crate) struct Decode {
     /// Format of the picture [default: by the name of the output, otherwise PNG]
     #[arg(long, value_parser = PossibleValuesParser::new(FileFormat::WRITABLE.map(FileFormat::extension)).try_map(|s| FileFormat::from_extension(&s).ok_or("not a format")))]
     format: Option<FileFormat>,
+    /// Bits of a sample; 16 keeps all that the decoder computes (PNG, TIFF, PNM)
+    #[arg(long, value_name = "8|16", default_value = "8", value_parser = PossibleValuesParser::new(["8", "16"]).map(|s| if s == "16" { SampleDepth::Sixteen } else { SampleDepth::Eight }))]
+    depth: SampleDepth,
+    /// Write the small preview inside the file, not the picture
+    #[arg(long)]
+    preview: bool,
     /// Overwrite files that exist
     #[arg(short, long)]
     force: bool,
@@ -57,11 +63,16 @@ impl Decode {
         paths::check_output(output, self.force)?;
         let decoder = open(session, input)?;
         let progress = console.progress(input);
-        let decoder = decoder.on_progress(progress.callback());
+        let decoder = decoder.depth(self.depth).on_progress(progress.callback());
         let read = started.elapsed();
-        let picture = decoder.decode().and_then(aei::Picture::upright).at(input)?;
+        let picture = if self.preview { preview(&decoder) } else { decoder.decode() };
+        let picture = picture.and_then(Picture::upright).at(input)?;
         drop(progress);
         let decoded = started.elapsed();
+        let notices = aei::write_notices(&picture, format);
+        for notice in &notices {
+            console.notice(output, notice);
+        }
         let file = aei::write_picture(&picture, format).at(output)?;
         paths::write(output, &file, self.force)?;
 
@@ -80,6 +91,8 @@ impl Decode {
                 "width": width,
                 "height": height,
                 "channels": picture.channels().count(),
+                "depth": picture.depth().bits(),
+                "notices": notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "input_bytes": decoder.info().file_bytes,
                 "output_bytes": file.len(),
                 "seconds": seconds,
@@ -88,6 +101,11 @@ impl Decode {
         console.say(format_args!("{input} -> {output}  {width}x{height}  {}", megapixels_per_second(width, height, seconds)));
         Ok(())
     }
+}
+
+/// The small picture inside a file.
+fn preview(decoder: &Decoder) -> aei::Result<Picture> {
+    decoder.preview()?.ok_or_else(|| aei::Error::Unsupported("the file has no preview; `aei encode --preview` makes one".into()))
 }
 
 /// The format that an output's name asks for.

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aei::{Encoder, FileFormat, Picture, Quality};
-use clap::Args;
+use aei::{Encoder, FileFormat, Metadata, Picture, Quality};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Common, Session, bits_per_pixel, megapixels_per_second};
@@ -16,7 +16,7 @@ use crate::paths::{self, Job};
 /// Turn pictures into .aei files
 ///
 /// Reads PNG, JPEG, WebP, TIFF, BMP, PNM, GIF and QOI, whatever the name of the file. photo.png becomes photo.aei beside it; "-" is standard input
-/// and output.
+/// and output. Transparency, 16-bit samples, colour profile, EXIF and XMP are kept.
 #[derive(Args)]
 #[command(after_help = crate::failure::exit_codes_help())]
 pub(crate) struct Encode {
@@ -35,11 +35,26 @@ pub(crate) struct Encode {
     /// Side of the tiles in pixels: smaller ones make parts of a picture independent sooner, larger ones save a little space
     #[arg(long, value_name = "PIXELS", default_value = "1024", value_parser = PossibleValuesParser::new(["256", "512", "1024", "2048", "4096"]).try_map(|s| s.parse::<u32>()))]
     tile_size: u32,
+    /// Put a small preview into the file, of about 1 KB
+    #[arg(long)]
+    preview: bool,
+    /// Leave EXIF and XMP out; with =all, the colour profile too, so that colours may look different
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "private")]
+    strip: Option<Strip>,
     /// Overwrite files that exist
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+/// Which metadata not to keep.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Strip {
+    /// EXIF and XMP
+    Private,
+    /// EXIF, XMP and the colour profile
+    All,
 }
 
 impl Encode {
@@ -63,6 +78,7 @@ impl Encode {
             return Err(Failure::new(Cause::BadFile, "this is an aei file already; did you mean `aei decode`?")).at(input);
         }
         let (picture, notices) = Picture::from_file_bytes(&bytes, &session.limits).at(input)?;
+        let picture = self.stripped(picture);
         let input_bytes = bytes.len() as u64;
         // A large picture's file is large too, and no longer needed.
         drop(bytes);
@@ -71,7 +87,7 @@ impl Encode {
         }
 
         let progress = console.progress(input);
-        let mut encoder = Encoder::new().quality(quality).tile_size(self.tile_size)?.on_progress(progress.callback());
+        let mut encoder = Encoder::new().quality(quality).tile_size(self.tile_size)?.preview(self.preview).on_progress(progress.callback());
         if let Some(model) = &session.model {
             encoder = encoder.model(model.clone());
         }
@@ -97,6 +113,10 @@ impl Encode {
                 "width": width,
                 "height": height,
                 "channels": picture.channels().count(),
+                "depth": picture.depth().bits(),
+                "icc_bytes": length(&picture.metadata().icc),
+                "exif_bytes": length(&picture.metadata().exif),
+                "xmp_bytes": length(&picture.metadata().xmp),
                 "quality_index": quality.get(),
                 "input_bytes": input_bytes,
                 "output_bytes": output_bytes,
@@ -112,4 +132,18 @@ impl Encode {
         ));
         Ok(())
     }
+
+    /// The picture without the metadata that are not wanted.
+    fn stripped(&self, picture: Picture) -> Picture {
+        let Some(strip) = self.strip else { return picture };
+        let mut metadata = Metadata::default();
+        if strip == Strip::Private {
+            metadata.icc = picture.metadata().icc.clone();
+        }
+        picture.with_metadata(metadata)
+    }
+}
+
+fn length(block: &Option<Vec<u8>>) -> Option<usize> {
+    block.as_ref().map(Vec::len)
 }

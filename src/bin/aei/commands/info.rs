@@ -42,7 +42,10 @@ fn file(session: &Session, input: &Place) -> Result<(), Failure> {
 
     if session.console.json {
         let (bytes, error) = match &breakdown {
-            Ok(parts) => (json!({ "z": parts.z, "y": parts.y, "overhead": parts.overhead }), None),
+            Ok(parts) => {
+                let aei::Breakdown { z, y, alpha, metadata, preview, overhead } = parts;
+                (json!({ "z": z, "y": y, "alpha": alpha, "metadata": metadata, "preview": preview, "overhead": overhead }), None)
+            }
             Err(error) => (json!(null), Some(error.to_string())),
         };
         return session.console.object(json!({
@@ -52,6 +55,11 @@ fn file(session: &Session, input: &Place) -> Result<(), Failure> {
             "height": info.height,
             "channels": info.channels.count(),
             "source_depth": info.source_depth,
+            "alpha_depth": info.alpha_depth.map(aei::SampleDepth::bits),
+            "icc_bytes": info.icc_bytes,
+            "exif_bytes": info.exif_bytes,
+            "xmp_bytes": info.xmp_bytes,
+            "preview_bytes": info.preview_bytes,
             "orientation": info.orientation.to_exif(),
             "quality_index": info.quality.get(),
             "quality_percent": quality_percent,
@@ -68,7 +76,9 @@ fn file(session: &Session, input: &Place) -> Result<(), Failure> {
 
     let channels = match info.channels {
         Channels::Gray => "gray",
+        Channels::GrayAlpha => "gray with alpha",
         Channels::Rgb => "RGB",
+        Channels::Rgba => "RGB with alpha",
         _ => "other channels",
     };
     let model = match &session.model {
@@ -81,6 +91,14 @@ fn file(session: &Session, input: &Place) -> Result<(), Failure> {
         let _ = writeln!(text, "  {name:<12} {value}");
     };
     line("size", format!("{}x{} pixels, {channels}, from {}-bit samples", info.width, info.height, info.source_depth));
+    if let Some(depth) = info.alpha_depth {
+        line("alpha", format!("without loss, {} bits", depth.bits()));
+    }
+    let blocks = [("colour profile", info.icc_bytes), ("EXIF", info.exif_bytes), ("XMP", info.xmp_bytes), ("preview", info.preview_bytes)];
+    let blocks: Vec<String> = blocks.iter().filter_map(|(name, bytes)| bytes.map(|bytes| format!("{name} ({bytes} bytes)"))).collect();
+    if !blocks.is_empty() {
+        line("holds", blocks.join(", "));
+    }
     line("orientation", orientation(info));
     line("quality", format!("index {} of 0..63 ({quality_percent} %)", info.quality.get()));
     line("model", format!("{} ({model})", info.model_id));
@@ -91,6 +109,11 @@ fn file(session: &Session, input: &Place) -> Result<(), Failure> {
             let share = |bytes: u64| format!("{bytes} bytes ({:.1} %)", 100.0 * bytes as f64 / info.file_bytes as f64);
             line("  y", share(parts.y));
             line("  z", share(parts.z));
+            for (name, bytes) in [("  alpha", parts.alpha), ("  metadata", parts.metadata), ("  preview", parts.preview)] {
+                if bytes > 0 {
+                    line(name, share(bytes));
+                }
+            }
             line("  overhead", share(parts.overhead));
         }
         Err(error) => line("  parts", format!("not known: {error}")),

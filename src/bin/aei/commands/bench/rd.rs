@@ -211,10 +211,25 @@ impl Rd {
     }
 }
 
+/// What every codec can hold of a picture: 8-bit samples, without alpha and metadata.
+fn colours(picture: Picture) -> Result<Picture, Failure> {
+    let channels = picture.channels();
+    let (width, height, count) = (picture.width(), picture.height(), channels.count());
+    let samples = picture.into_samples();
+    if !channels.has_alpha() {
+        return Ok(Picture::new(width, height, channels, samples)?);
+    }
+    if samples.chunks_exact(count).any(|pixel| pixel[count - 1] != 255) {
+        return Err(Failure::new(Cause::Unsupported, "it has transparency, which not every codec holds"));
+    }
+    let samples = samples.chunks_exact(count).flat_map(|pixel| &pixel[..count - 1]).copied().collect();
+    Ok(Picture::new(width, height, channels.without_alpha(), samples)?)
+}
+
 /// Turns a picture into what all codecs get.
 fn prepare(session: &Session, place: &Place, name: String, png: PathBuf) -> Result<Source, Failure> {
     let bytes = paths::read(place, session.limits.max_file_bytes)?;
-    let picture = Picture::from_file_bytes(&bytes, &session.limits)?.0.upright()?;
+    let picture = colours(Picture::from_file_bytes(&bytes, &session.limits)?.0.upright()?)?;
     fs::write(&png, aei::write_picture(&picture, FileFormat::Png)?).at(png.display())?;
     let digest = Sha256::digest(picture.samples());
     let digest = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

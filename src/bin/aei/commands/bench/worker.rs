@@ -69,7 +69,7 @@ fn encode(codec: &str, quality: u8, input: &Path, output: &Path) -> Result<(), F
         "jpeg" => {
             let mut file = Vec::new();
             let colour = if picture.channels() == Channels::Gray { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
-            JpegEncoder::new_with_quality(&mut file, quality).encode(picture.samples(), picture.width(), picture.height(), colour).map_err(internal)?;
+            JpegEncoder::new_with_quality(&mut file, quality).encode(&picture.samples(), picture.width(), picture.height(), colour).map_err(internal)?;
             file
         }
         "mozjpeg-420" => mozjpeg_encode(&picture, quality, 2)?,
@@ -98,7 +98,7 @@ fn mozjpeg_encode(picture: &Picture, quality: u8, side: u8) -> Result<Vec<u8>, F
             encoder.set_chroma_sampling_pixel_sizes((side, side), (side, side));
         }
         let mut encoder = encoder.start_compress(Vec::new())?;
-        encoder.write_scanlines(picture.samples())?;
+        encoder.write_scanlines(&picture.samples())?;
         encoder.finish()
     })
 }

@@ -100,7 +100,8 @@ fn nearest(report: &Report<'_>, entry: &Entry, source: &Source, target: u64) -> 
 /// Corner of the part with the strongest differences between neighbours: chosen by the original alone.
 fn busiest(picture: &Picture) -> (usize, usize) {
     let (width, height, n) = (picture.width() as usize, picture.height() as usize, picture.channels().count());
-    let green = |x: usize, y: usize| i32::from(picture.samples()[(y * width + x) * n + n / 2]);
+    let samples = picture.samples();
+    let green = |x: usize, y: usize| i32::from(samples[(y * width + x) * n + n / 2]);
     let energy = |x0: usize, y0: usize| -> u64 {
         let rows = y0..(y0 + CROP.1).min(height - 1);
         let difference = |x: usize, y: usize| (green(x, y) - green(x + 1, y)).unsigned_abs() + (green(x, y) - green(x, y + 1)).unsigned_abs();
@@ -114,7 +115,8 @@ fn busiest(picture: &Picture) -> (usize, usize) {
 fn crop(caption: String, file: String, picture: &Picture, (x, y): (usize, usize)) -> Result<Crop, Failure> {
     let (width, height, n) = (picture.width() as usize, picture.height() as usize, picture.channels().count());
     let (columns, rows) = (CROP.0.min(width - x), CROP.1.min(height - y));
-    let lines = picture.samples().chunks_exact(width * n).skip(y).take(rows);
+    let samples = picture.samples();
+    let lines = samples.chunks_exact(width * n).skip(y).take(rows);
     let samples: Vec<u8> = lines.flat_map(|line| &line[x * n..(x + columns) * n]).copied().collect();
     let colour = if picture.channels() == Channels::Gray { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
     let mut png = Vec::new();
