@@ -9,7 +9,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use super::{FileFormat, damaged, not_read, one_line, profile, too_much_memory};
+use super::{FileFormat, damaged, not_read, one_line, profile, tiff_tags, too_much_memory};
 use crate::picture::try_filled;
 use crate::{Limits, Result, Samples};
 
@@ -84,10 +84,7 @@ fn tiff(bytes: &[u8], limits: &Limits) -> Result<Samples> {
         tiff::TiffError::UnsupportedError(e) => not_read(format, &one_line(&e)),
         other => damaged(format, &one_line(&other)),
     };
-    let mut bounds = tiff::decoder::Limits::default();
-    let most = usize::try_from(limits.max_memory).unwrap_or(usize::MAX);
-    (bounds.decoding_buffer_size, bounds.intermediate_buffer_size, bounds.ifd_value_size) = (most, most, most);
-    let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(wrong)?.with_limits(bounds);
+    let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(wrong)?.with_limits(tiff_tags::bounds(limits));
     if decoder.image_buffer_layout().map_err(wrong)?.planes > 1 {
         return Err(not_read(format, "CMYK in separate planes"));
     }

@@ -7,6 +7,7 @@ mod headers;
 mod notice;
 mod profile;
 mod samples;
+mod tiff_tags;
 mod write;
 
 use std::error::Error as _;
@@ -74,7 +75,10 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     allowed.max_alloc = Some(limits.max_memory - total);
     decoder.set_limits(allowed).map_err(|e| read_error(e, format, limits))?;
     let mut notices = Vec::new();
-    let mut metadata = metadata(&mut decoder, &headers, &mut notices);
+    let mut metadata = match format {
+        FileFormat::Tiff => tiff_tags::metadata(bytes, limits),
+        _ => metadata(&mut decoder, &headers, &mut notices),
+    };
     let orientation = orientation(&mut decoder, format, &metadata).map_err(|e| read_error(e, format, limits))?;
     let samples = if cmyk {
         drop(decoder);
