@@ -6,25 +6,47 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use aei::{Decoder, DecoderOptions, Error, Model};
+use aei::{Decoder, DecoderOptions, Error, Model, SampleDepth};
 use sha2::{Digest, Sha256};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors")
 }
 
-/// What decoding a file comes to, in the words of `digests.txt`.
-fn outcome(path: &Path, model: Option<Arc<Model>>) -> String {
+fn digest(bytes: impl AsRef<[u8]>) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The rule that an error names.
+fn rule(error: Error) -> String {
+    match error {
+        Error::Format(error) => error.rule().into(),
+        Error::Unsupported(message) => message.rsplit(['(', ')']).nth(1).unwrap_or("?").into(),
+        error => format!("{error:?}"),
+    }
+}
+
+/// What a file comes to, in the words of `digests.txt`: its picture, or another part of it.
+fn outcome(what: &str, path: &Path, model: Option<Arc<Model>>) -> String {
     let mut options = DecoderOptions::default();
     options.model = model;
-    match Decoder::with_options(File::open(path).unwrap(), options).and_then(|decoder| decoder.decode()) {
-        Ok(picture) => {
-            let digest: String = Sha256::digest(picture.samples()).iter().map(|b| format!("{b:02x}")).collect();
-            format!("{digest} {}x{}x{}", picture.width(), picture.height(), picture.channels().count())
+    let decoder = match Decoder::with_options(File::open(path).unwrap(), options) {
+        Ok(decoder) => decoder,
+        Err(error) => return format!("refused {}", rule(error)),
+    };
+    match what {
+        "samples16" => digest(decoder.depth(SampleDepth::Sixteen).decode().unwrap().samples16().iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()),
+        "metadata" => {
+            let metadata = decoder.metadata().unwrap();
+            let blocks = [(b"ICCP", metadata.icc), (b"EXIF", metadata.exif), (b"XMP ", metadata.xmp)];
+            let blocks = blocks.into_iter().filter_map(|(kind, block)| block.map(|block| (kind, block)));
+            digest(blocks.flat_map(|(kind, block)| [&kind[..], &(block.len() as u32).to_le_bytes(), &block].concat()).collect::<Vec<_>>())
         }
-        Err(Error::Format(error)) => format!("refused {}", error.rule()),
-        Err(Error::Unsupported(message)) => format!("refused {}", message.rsplit(['(', ')']).nth(1).unwrap_or("?")),
-        Err(error) => format!("{error:?}"),
+        "preview" => decoder.preview().map_or_else(rule, |preview| digest(preview.unwrap().samples())),
+        _ => match decoder.decode() {
+            Ok(picture) => format!("{} {}x{}x{}", digest(picture.samples()), picture.width(), picture.height(), picture.channels().count()),
+            Err(error) => format!("refused {}", rule(error)),
+        },
     }
 }
 
@@ -34,16 +56,17 @@ fn check_all() -> usize {
     let mut checked = Vec::new();
     for line in digests.lines().filter(|line| !line.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (name, expected) = match words[..] {
+        let (what, name, expected) = match words[..] {
             ["model", file, name] => {
                 models.insert(name, Model::from_bytes(fs::read(folder().join(file)).unwrap()).unwrap());
                 continue;
             }
-            ["refused", rule, name] => (name, format!("refused {rule}")),
-            [digest, name, size] => (name, format!("{digest} {size}")),
+            ["refused", rule, name] => ("", name, format!("refused {rule}")),
+            [what @ ("samples16" | "metadata" | "preview"), expected, name] => (what, name, expected.to_owned()),
+            [digest, name, size] => ("", name, format!("{digest} {size}")),
             _ => panic!("{line:?}"),
         };
-        assert_eq!(outcome(&folder().join(name), models.get(name).cloned()), expected, "{name}");
+        assert_eq!(outcome(what, &folder().join(name), models.get(name).cloned()), expected, "{what} {name}");
         checked.push(name.to_owned());
     }
     for entry in fs::read_dir(folder()).unwrap() {
@@ -55,7 +78,7 @@ fn check_all() -> usize {
 
 #[test]
 fn all_vectors() {
-    assert!(check_all() >= 40);
+    assert!(check_all() >= 120);
 }
 
 #[test]

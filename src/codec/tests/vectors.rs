@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use sha2::{Digest, Sha256};
 
+mod attachments;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors")
 }
@@ -23,13 +25,17 @@ impl Vectors {
 
     fn good(&mut self, name: &str, file: &[u8]) {
         self.write(name, file);
-        let options = DecoderOptions { model: self.model.clone(), ..DecoderOptions::default() };
-        let picture = Decoder::with_options(file, options).unwrap().decode().unwrap();
-        let digest: String = Sha256::digest(picture.samples()).iter().map(|b| format!("{b:02x}")).collect();
+        let picture = self.decoder(file).decode().unwrap();
         if self.model.is_some() {
             writeln!(self.digests, "model tiny.aem  {name}").unwrap();
         }
+        let digest = digest(&picture.samples());
         writeln!(self.digests, "{digest}  {name}  {}x{}x{}", picture.width(), picture.height(), picture.channels().count()).unwrap();
+    }
+
+    fn decoder(&self, file: &[u8]) -> Decoder {
+        let options = DecoderOptions { model: self.model.clone(), ..DecoderOptions::default() };
+        Decoder::with_options(file, options).unwrap()
     }
 
     fn refused(&mut self, rule: &str, name: &str, file: &[u8]) {
@@ -52,6 +58,11 @@ impl Vectors {
         self.good(name, &file);
         file
     }
+}
+
+/// SHA-256.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A picture of one colour.
@@ -115,7 +126,10 @@ fn write_vectors() {
     for file in std::fs::read_dir(folder()).unwrap().flatten().filter(|f| f.path().extension().is_some_and(|e| e == "aei")) {
         std::fs::remove_file(file.path()).unwrap();
     }
-    let header = "# <SHA-256 of the samples>  <file>  <width>x<height>x<channels>, refused <rule>  <file>, or model <model file>  <file>\n";
+    let header = "# <SHA-256 of the 8-bit samples>  <file>  <width>x<height>x<channels>, refused <rule>  <file>, or model <model file>  <file>\n\
+        # samples16 <SHA-256 of the 16-bit samples, little-endian>  <file>\n\
+        # metadata <SHA-256 of ICCP, EXIF, XMP: each with its type and length (u32) in front>  <file>\n\
+        # preview <SHA-256 of its 8-bit samples, or the rule it breaks>  <file>\n";
     let mut v = Vectors { digests: header.into(), model: None };
     let rgb = |w, h, seed| scene(w, h, Channels::Rgb, seed);
     let gray = |w, h, seed| scene(w, h, Channels::Gray, seed);
@@ -200,10 +214,13 @@ fn write_vectors() {
     // A stream of ones: the first symbol is the last of its table, the escape, and its prefix does not end.
     v.refused("R3.5", "x-endless-escape.aei", &forged(&model, 128, 64, 12, coded(2, &[0xFF; 400])));
 
+    v.attachments();
+
     let tiny = folder().join("tiny.aem");
     v.model = Some(Model::from_bytes(std::fs::read(&tiny).unwrap()).unwrap());
     for quality in [0, 20, 63] {
-        v.picture(&format!("tiny-model-q{quality}.aei"), quality, 256, &rgb(310, 70, 13));
+        let file = v.picture(&format!("tiny-model-q{quality}.aei"), quality, 256, &rgb(310, 70, 13));
+        v.wide(&format!("tiny-model-q{quality}.aei"), &file);
     }
     std::fs::write(folder().join("digests.txt"), &v.digests).unwrap();
 }

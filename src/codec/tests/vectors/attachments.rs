@@ -1,0 +1,255 @@
+//! Vectors of what stands beside the colours: alpha, 16-bit samples, metadata, previews, skip thresholds.
+
+use super::*;
+use crate::container::deflate::deflate;
+use crate::{Metadata, SampleDepth, Samples};
+
+/// A file of chunks: those of `file` with some of them changed, left out or added by `change`, which gets each chunk's type and payload.
+fn with_chunks(file: &[u8], mut change: impl FnMut(&[u8; 4], &[u8]) -> Vec<([u8; 4], Vec<u8>)>) -> Vec<u8> {
+    let mut chunks = container::chunk::Chunks::new(file, &container::SIGNATURE).unwrap();
+    let mut out = container::SIGNATURE.to_vec();
+    loop {
+        let chunk = chunks.next_chunk().unwrap();
+        for (kind, payload) in change(&chunk.kind, chunk.payload) {
+            container::chunk::write(&mut out, &kind, &[&payload]).unwrap();
+        }
+        if &chunk.kind == b"IEND" {
+            return out;
+        }
+    }
+}
+
+/// `file` with the payload of every chunk of a type changed.
+fn with_payload(file: &[u8], wanted: &[u8; 4], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    with_chunks(file, |kind, payload| {
+        let mut payload = payload.to_vec();
+        if kind == wanted {
+            change(&mut payload);
+        }
+        vec![(*kind, payload)]
+    })
+}
+
+/// `file` with a chunk in front of the first one of a type.
+fn with_chunk_before(file: &[u8], before: &[u8; 4], new: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+    let mut done = false;
+    with_chunks(file, |kind, old| {
+        let mut chunks = vec![(*kind, old.to_vec())];
+        if kind == before && !done {
+            done = true;
+            chunks.insert(0, (*new, payload.to_vec()));
+        }
+        chunks
+    })
+}
+
+/// A band of 8-bit alpha in a chunk's payload.
+fn band(rows: &[u8]) -> Vec<u8> {
+    [&[0, 0, 0, 8][..], &deflate(rows, 9).unwrap()].concat()
+}
+
+/// A scene of 16-bit samples, with all their bits in use.
+fn wide_scene(width: u32, height: u32, channels: Channels, seed: u64) -> Picture {
+    let mut noise = Noise(seed);
+    let samples: Vec<u16> = scene(width, height, channels, seed).samples().iter().map(|v| u16::from(*v) * 257 ^ noise.below(256) as u16).collect();
+    Picture::from_samples(width, height, channels, Samples::U16(samples)).unwrap()
+}
+
+impl Vectors {
+    /// A line about the 16-bit samples.
+    pub(super) fn wide(&mut self, name: &str, file: &[u8]) {
+        let picture = self.decoder(file).depth(SampleDepth::Sixteen).decode().unwrap();
+        let bytes: Vec<u8> = picture.samples16().iter().flat_map(|v| v.to_le_bytes()).collect();
+        writeln!(self.digests, "samples16 {}  {name}", digest(&bytes)).unwrap();
+    }
+
+    /// A line about the metadata.
+    fn metadata(&mut self, name: &str, file: &[u8]) {
+        let Metadata { icc, exif, xmp } = self.decoder(file).metadata().unwrap();
+        let mut bytes = Vec::new();
+        for (kind, block) in [(b"ICCP", icc), (b"EXIF", exif), (b"XMP ", xmp)] {
+            if let Some(block) = block {
+                bytes.extend(kind);
+                bytes.extend((block.len() as u32).to_le_bytes());
+                bytes.extend(block);
+            }
+        }
+        writeln!(self.digests, "metadata {}  {name}", digest(&bytes)).unwrap();
+    }
+
+    /// A line about the preview: its samples, or the rule that it breaks.
+    fn preview(&mut self, name: &str, file: &[u8], broken: Option<&str>) {
+        let outcome = match (self.decoder(file).preview(), broken) {
+            (Ok(Some(picture)), None) => digest(&picture.samples()),
+            (Err(error), Some(rule)) => {
+                assert!(error.to_string().contains(&format!("({rule})")), "{name}: {error}");
+                rule.to_owned()
+            }
+            (other, _) => panic!("{name}: {other:?}"),
+        };
+        writeln!(self.digests, "preview {outcome}  {name}").unwrap();
+    }
+
+    fn good_wide(&mut self, name: &str, file: &[u8]) {
+        self.good(name, file);
+        self.wide(name, file);
+    }
+
+    pub(super) fn attachments(&mut self) {
+        self.thresholds();
+        self.alpha();
+        self.blocks();
+        self.previews();
+    }
+
+    fn thresholds(&mut self) {
+        let model = Model::embedded().unwrap();
+        let shape = TileShape { rows: 4, columns: 4 };
+        let y: Vec<i32> = (0..16 * model.header().m as i32).map(|i| i % 37 * 900 - 16000).collect();
+        let tile = encode_tile(&y, &model, model.analysis().unwrap(), &Engine::new(true).unwrap(), 30, shape).unwrap();
+        assert_eq!(tile.skip_below, 0, "what is far from any photograph is coded as a whole");
+        self.good("skip-none.aei", &forged(&model, 64, 64, 30, tile));
+        self.good("skip-all.aei", &forged(&model, 64, 64, 30, coded(64, &[])));
+        self.good("skip-40-no-words.aei", &forged(&model, 64, 64, 30, coded(40, &[])));
+        self.refused("R3.6", "x-skip-65.aei", &forged(&model, 64, 64, 30, coded(65, &[])));
+        self.refused("R2.8", "x-tile-number.aei", &with_payload(&forged(&model, 64, 64, 30, coded(2, &[])), b"TILE", |p| p[2] = 1));
+    }
+
+    fn alpha(&mut self) {
+        let encode = |v: &Self, picture: &Picture| v.encoder(20).tile_size(256).unwrap().encode(picture).unwrap();
+        let gray = encode(self, &scene(70, 30, Channels::GrayAlpha, 20));
+        self.good_wide("gray-alpha.aei", &gray);
+        let tiled = self.encoder(0).tile_size(256).unwrap().encode(&scene(260, 270, Channels::Rgba, 21)).unwrap();
+        self.good_wide("rgba-tiles.aei", &tiled);
+        let wide = encode(self, &wide_scene(40, 25, Channels::Rgba, 22));
+        self.good_wide("rgba-alpha16.aei", &wide);
+        let file = encode(self, &wide_scene(33, 70, Channels::GrayAlpha, 23));
+        self.good_wide("gray-alpha16.aei", &file);
+        let opaque = encode(self, &Picture::rgba(20, 10, [9, 80, 200, 255].repeat(200)).unwrap());
+        self.good("rgba-opaque.aei", &opaque);
+        for (channels, name) in [(Channels::Gray, "gray-16-bit.aei"), (Channels::Rgb, "rgb-16-bit.aei")] {
+            let file = self.encoder(63).encode(&wide_scene(48, 32, channels, 24)).unwrap();
+            self.good_wide(name, &file);
+        }
+
+        // Every filter in turn, each over bytes that make sums and differences wrap.
+        let base = encode(self, &scene(16, 12, Channels::GrayAlpha, 25));
+        let mut noise = Noise(26);
+        let rows: Vec<u8> = (0..12).flat_map(|row| std::iter::once(row % 5).chain((0..16).map(|_| noise.next() as u8).collect::<Vec<_>>())).collect();
+        let with_band = |payload: &[u8]| with_payload(&base, b"ALPH", |old| *old = payload.to_vec());
+        self.good("alpha-filters.aei", &with_band(&band(&rows)));
+        let deep: Vec<u8> = (0..12).flat_map(|row| std::iter::once(row % 5).chain((0..32).map(|_| noise.next() as u8).collect::<Vec<_>>())).collect();
+        let mut deep = band(&deep);
+        deep[3] = 16;
+        self.good_wide("alpha-filters16.aei", &with_band(&deep));
+        self.good("alpha-stored.aei", &with_band(&[&[0, 0, 0, 8][..], &deflate(&rows, 0).unwrap()].concat()));
+
+        let without = |file: &[u8]| with_chunks(file, |kind, payload| if kind == b"ALPH" { vec![] } else { vec![(*kind, payload.to_vec())] });
+        let rgb = encode(self, &scene(30, 20, Channels::Rgb, 11));
+        self.refused("R2.11", "x-alpha-missing.aei", &without(&base));
+        self.refused("R2.11", "x-alpha-superfluous.aei", &with_chunk_before(&rgb, b"TILE", b"ALPH", &band(&rows)));
+        self.refused("R2.11", "x-alpha-twice.aei", &with_chunk_before(&base, b"TILE", b"ALPH", &band(&rows)));
+        let short = with_payload(&base, b"ALPH", |payload| payload.truncate(3));
+        self.refused("R2.11", "x-alpha-3-bytes.aei", &short);
+        self.refused("R2.11", "x-alpha-depth.aei", &with_payload(&base, b"ALPH", |payload| payload[3] = 12));
+        self.refused("R2.11", "x-alpha-number.aei", &with_payload(&base, b"ALPH", |payload| payload[1] = 1));
+        let mixed = |payload: &mut Vec<u8>| payload[3] += 8 * payload[0];
+        self.refused("R2.11", "x-alpha-depths.aei", &with_payload(&tiled, b"ALPH", mixed));
+        let mut first = true;
+        let one_of_two = with_chunks(&tiled, |kind, payload| {
+            let keep = kind != b"ALPH" || std::mem::take(&mut first);
+            if keep { vec![(*kind, payload.to_vec())] } else { vec![] }
+        });
+        self.refused("R2.11", "x-alpha-band-missing.aei", &one_of_two);
+        let late = with_chunk_before(&without(&gray), b"IEND", b"ALPH", &band(&rows));
+        self.refused("R2.11", "x-alpha-behind-tile.aei", &late);
+        self.refused("R2.5", "x-alpha-late.aei", &with_chunk_before(&rgb, b"IEND", b"ALPH", &band(&rows)));
+
+        let mut wrong = rows.clone();
+        wrong[17] = 5;
+        self.refused("R2.12", "x-alpha-filter-5.aei", &with_band(&band(&wrong)));
+        self.refused("R2.12", "x-alpha-short.aei", &with_band(&band(&rows[..rows.len() - 1])));
+        self.refused("R2.12", "x-alpha-long.aei", &with_band(&band(&[&rows[..], &[0]].concat())));
+        self.refused("R2.12", "x-alpha-trailing.aei", &with_band(&[&band(&rows)[..], &[0]].concat()));
+        let mut sum = band(&rows);
+        *sum.last_mut().unwrap() ^= 1;
+        self.refused("R2.12", "x-alpha-sum.aei", &with_band(&sum));
+        self.refused("R2.12", "x-alpha-cut.aei", &with_band(&band(&rows)[..100]));
+        self.refused("R2.12", "x-alpha-no-zlib.aei", &with_band(&[0, 0, 0, 8, 1, 2, 3, 4]));
+    }
+
+    fn blocks(&mut self) {
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0".to_vec();
+        let all = Metadata { icc: Some(b"a colour profile ".repeat(9)), exif: Some(exif), xmp: Some(b"<x:xmpmeta/>".to_vec()) };
+        let picture = scene(30, 20, Channels::Rgb, 11).with_orientation(Orientation::Rotate90);
+        let file = self.encoder(16).encode(&picture.clone().with_metadata(all)).unwrap();
+        self.good("metadata.aei", &file);
+        self.metadata("metadata.aei", &file);
+        let small = self.encoder(16).encode(&picture).unwrap();
+        let with = |kind: &[u8; 4], payload: &[u8]| with_chunk(&small, kind, payload);
+        for (name, kind, payload) in [
+            ("metadata-empty.aei", b"XMP ", [0].to_vec()),
+            ("metadata-packed-empty.aei", b"EXIF", [&[1, 0, 0, 0, 0][..], &deflate(b"", 6).unwrap()].concat()),
+            ("metadata-packed.aei", b"ICCP", [&[1, 6, 0, 0, 0][..], &deflate(b"abcabc", 6).unwrap()].concat()),
+        ] {
+            self.good(name, &with(kind, &payload));
+            self.metadata(name, &with(kind, &payload));
+        }
+        // The order among them is free, and ancillary chunks may stand between them.
+        let mixed = with_chunk(&with_chunk(&with(b"ICCP", &[0, 1]), b"teSt", b"?"), b"XMP ", &[0, 2]);
+        self.good("metadata-order.aei", &mixed);
+        self.metadata("metadata-order.aei", &mixed);
+
+        let packed = |length: u32, stream: &[u8]| [&[1][..], &length.to_le_bytes(), stream].concat();
+        let stream = deflate(b"abcabc", 6).unwrap();
+        for (name, payload) in [
+            ("no-method", vec![]),
+            ("method", vec![2, 0, 0]),
+            ("no-length", vec![1, 6, 0, 0]),
+            ("short", packed(7, &stream)),
+            ("long", packed(5, &stream)),
+            ("huge", packed(1 << 20, &stream)),
+            ("trailing", packed(6, &[&stream[..], &[0]].concat())),
+            ("cut", packed(6, &stream[..stream.len() - 1])),
+            ("no-zlib", packed(6, b"abcabcabc")),
+        ] {
+            self.refused("R2.10", &format!("x-metadata-{name}.aei"), &with(b"XMP ", &payload));
+        }
+        self.refused("R2.5", "x-metadata-twice.aei", &with_chunk(&with(b"EXIF", &[0, 1]), b"EXIF", &[0, 1]));
+        self.refused("R2.5", "x-metadata-late.aei", &with_chunk_before(&small, b"IEND", b"ICCP", &[0, 1]));
+        let alpha = self.encoder(16).encode(&scene(9, 9, Channels::GrayAlpha, 1)).unwrap();
+        self.refused("R2.5", "x-metadata-behind-alpha.aei", &with_chunk_before(&alpha, b"TILE", b"ICCP", &[0, 1]));
+    }
+
+    fn previews(&mut self) {
+        let picture = scene(150, 100, Channels::Rgba, 30);
+        let file = self.encoder(4).preview(true).encode(&picture).unwrap();
+        self.good("preview.aei", &file);
+        self.preview("preview.aei", &file, None);
+
+        let small = self.encoder(16).encode(&scene(30, 20, Channels::Rgb, 11)).unwrap();
+        let tiny = self.encoder(0).encode(&flat(8, 8, [200, 90, 10])).unwrap();
+        let mut nested = |name: &str, payload: &[u8], broken: Option<&str>| {
+            let file = with_chunk(&small, b"prev", payload);
+            self.good(name, &file);
+            self.preview(name, &file, broken);
+        };
+        let of = |picture: &Picture| Encoder::new().quality(Quality::index(0).unwrap()).encode(picture).unwrap();
+        nested("preview-256.aei", &of(&flat(256, 1, [7; 3])), None);
+        nested("preview-257.aei", &of(&flat(257, 1, [7; 3])), Some("R2.13"));
+        nested("preview-alpha.aei", &of(&Picture::rgba(2, 2, vec![9; 16]).unwrap()), Some("R2.13"));
+        nested("preview-metadata.aei", &with_chunk(&tiny, b"XMP ", &[0, 1]), Some("R2.13"));
+        nested("preview-in-preview.aei", &with_chunk(&tiny, b"prev", &tiny), Some("R2.13"));
+        nested("preview-empty.aei", &[], Some("R2.1"));
+        nested("preview-cut.aei", &tiny[..tiny.len() - 5], Some("R2.5"));
+        nested("preview-damaged.aei", &with_payload(&tiny, b"TILE", |payload| payload.extend([0; 4])), Some("R3.1"));
+        let two = with_chunk(&with_chunk(&small, b"prev", b"second"), b"prev", &tiny);
+        self.good("preview-first-of-two.aei", &two);
+        self.preview("preview-first-of-two.aei", &two, None);
+        let mut sum = with_chunk(&small, b"prev", &tiny);
+        let at = 44 + 8 + tiny.len();
+        sum[at] ^= 1;
+        self.good("preview-sum.aei", &sum);
+        self.preview("preview-sum.aei", &sum, Some("R2.13"));
+    }
+}
