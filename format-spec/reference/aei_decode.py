@@ -26,13 +26,22 @@ def digest(samples):
 
 def pnm_bytes(samples):
     height, width, channels = samples.shape
-    return b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, width, height) + samples.tobytes()
+    header = b"P%d\n%d %d\n%d\n" % (5 if channels == 1 else 6, width, height, largest(samples))
+    return header + big_endian(samples)
+
+
+def largest(samples):
+    return 255 if samples.itemsize == 1 else 65535
+
+
+def big_endian(samples):
+    return samples.astype(samples.dtype.newbyteorder(">")).tobytes()
 
 
 def png_bytes(samples):
     height, width, channels = samples.shape
-    line = width * channels
-    raw = samples.tobytes()
+    line = width * channels * samples.itemsize
+    raw = big_endian(samples)
     # Every line begins with its filter's number: 0, none.
     lines = b"".join(b"\0" + raw[at:at + line] for at in range(0, len(raw), line))
 
@@ -40,7 +49,8 @@ def png_bytes(samples):
         crc = zlib.crc32(payload, zlib.crc32(chunk_type))
         return struct.pack(">I", len(payload)) + chunk_type + payload + struct.pack(">I", crc)
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize,
+                         {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
             + chunk(b"IDAT", zlib.compress(lines, 6)) + chunk(b"IEND", b""))
 
@@ -52,6 +62,8 @@ def main(arguments=None):
                         help="print the SHA-256 of the decoded samples and their dimensions")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS,
                         help="refuse larger pictures (default: %(default)s)")
+    parser.add_argument("--depth", type=int, choices=(8, 16), default=8,
+                        help="bits of a sample (default: %(default)s)")
     parser.add_argument("file", type=Path)
     parser.add_argument("out", type=Path, nargs="?", help=".png, .ppm (RGB) or .pgm (gray)")
     options = parser.parse_args(arguments)
@@ -66,11 +78,12 @@ def main(arguments=None):
     except OSError as error:
         parser.error(str(error))
     try:
-        _, samples = decode(data, parse_model(model_data), options.max_pixels)
+        _, samples = decode(data, parse_model(model_data), options.max_pixels, options.depth)
     except Refused as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
         return 1
-    if suffix in (".ppm", ".pgm") and (suffix == ".pgm") != (samples.shape[2] == 1):
+    wanted = {".ppm": (3,), ".pgm": (1,), ".png": (1, 2, 3, 4)}[suffix]
+    if samples.shape[2] not in wanted:
         parser.error(f"a picture of {samples.shape[2]} channels cannot be written as {suffix}")
     if options.out:
         try:

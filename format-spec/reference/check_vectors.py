@@ -4,11 +4,15 @@
 Lines of digests.txt (`#` starts a comment):
     <sha256>  <name.aei>  <width>x<height>x<channels>
     refused <rule>  <name.aei>
+    samples16 <sha256>  <name.aei>
+    metadata <sha256>  <name.aei>
+    preview <sha256 or rule>  <name.aei>
     model <path of a .aem, relative to the folder>  <name.aei>
 """
 
 import argparse
 import functools
+import hashlib
 import multiprocessing
 import os
 import sys
@@ -21,13 +25,15 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 from aei_decode import DEFAULT_MODEL, digest  # noqa: E402
-from aei_reference.container import Refused  # noqa: E402
-from aei_reference.decode import decode  # noqa: E402
+from aei_reference.attachments import metadata  # noqa: E402
+from aei_reference.container import Refused, parse_file  # noqa: E402
+from aei_reference.decode import decode, decode_preview  # noqa: E402
 from aei_reference.model import parse_model  # noqa: E402
 
 
 def parse_digests(text):
-    """Two dictionaries by file name: what is expected, and models other than the default.
+    """Two dictionaries: what is expected, by file name and what of it (nothing: its
+    picture), and models other than the default, by file name.
     Raises ValueError, with the line's number, on a line it does not understand."""
     expected, models = {}, {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -40,12 +46,42 @@ def parse_digests(text):
         if first == "model":
             models[third] = second
             continue
-        name, outcome = ((third, f"refused {second}") if first == "refused"
-                         else (second, f"{first.lower()}  {third}"))
-        if name in expected:
-            raise ValueError(f"line {number}: {name} is there twice")
-        expected[name] = outcome
+        if first in EXTRAS:
+            job, outcome = (third, first), second.lower() if len(second) == 64 else second
+        elif first == "refused":
+            job, outcome = (third, ""), f"refused {second}"
+        else:
+            job, outcome = (second, ""), f"{first.lower()}  {third}"
+        if job in expected:
+            raise ValueError(f"line {number}: {job[0]} is there twice")
+        expected[job] = outcome
     return expected, models
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def wide_digest(data, model):
+    return sha256(decode(data, model, depth=16)[1].tobytes())
+
+
+def metadata_digest(data, model):
+    blocks = metadata(parse_file(data))
+    return sha256(b"".join(kind + len(block).to_bytes(4, "little") + block
+                           for kind, block in blocks.items()))
+
+
+def preview_digest(data, model):
+    try:
+        samples = decode_preview(data, model)
+    except Refused as refusal:
+        return refusal.rule
+    return "none" if samples is None else sha256(samples.tobytes())
+
+
+# What a line may be about besides the picture.
+EXTRAS = {"samples16": wide_digest, "metadata": metadata_digest, "preview": preview_digest}
 
 
 @functools.lru_cache(maxsize=4)
@@ -54,17 +90,20 @@ def load_model(path):
 
 
 def outcome(job):
-    """(name, what decoding gave, seconds); runs in a process of its own."""
-    path, model_path = job
+    """(name, what, what decoding gave, seconds); runs in a process of its own."""
+    path, what, model_path = job
     started = time.monotonic()
     try:
-        _, samples = decode(path.read_bytes(), load_model(model_path))
-        result, detail = digest(samples), ""
+        data, model, detail = path.read_bytes(), load_model(model_path), ""
+        if what in EXTRAS:
+            result = EXTRAS[what](data, model)
+        else:
+            result = digest(decode(data, model)[1])
     except Refused as refusal:
         result, detail = f"refused {refusal.rule}", refusal.message
     except Exception as error:  # a crash is a failure of this file, not of the others
         result, detail = "crashed", repr(error)
-    return path.name, result, detail, time.monotonic() - started
+    return path.name, what, result, detail, time.monotonic() - started
 
 
 def main(arguments=None):
@@ -80,14 +119,19 @@ def main(arguments=None):
 
     present = {path.name: path for path in sorted(options.folder.glob("*.aei"))}
     failed = passed = 0
-    for name in sorted(expected.keys() - present.keys()):
-        print(f"FAIL  {name}: there is no such file")
-        failed += 1
-    jobs = [(path, str(options.folder / models[name] if name in models else options.model))
-            for name, path in present.items()]
+    for name, what in sorted(expected.keys()):
+        if name not in present:
+            print(f"FAIL  {name}: there is no such file")
+            failed += 1
+    wanted_of = [(name, "") for name in present]
+    wanted_of += [(name, what) for name, what in expected if what and name in present]
+    jobs = [(present[name], what,
+             str(options.folder / models[name] if name in models else options.model))
+            for name, what in wanted_of]
     with multiprocessing.Pool(max(1, options.jobs)) as pool:
-        for name, result, detail, seconds in pool.imap(outcome, jobs):
-            wanted = expected.get(name, "(not in digests.txt)")
+        for name, what, result, detail, seconds in pool.imap(outcome, jobs):
+            wanted = expected.get((name, what), "(not in digests.txt)")
+            name = f"{name} {what}".strip()
             if result == wanted:
                 passed += 1
                 print(f"ok    {name}  {seconds:.1f} s  {result[:16]}", flush=True)

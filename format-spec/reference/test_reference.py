@@ -17,6 +17,7 @@ import numpy as np
 import aei_decode
 import check_vectors
 from aei_reference import decode, network
+from aei_reference.attachments import alpha_band, metadata, preview_file
 from aei_reference.container import FILE_SIGNATURE, Refused, parse_file
 from aei_reference.entropy import AnsDecoder
 from aei_reference.model import MODEL_SIGNATURE, Block, Dense, Depthwise, Gain, parse_model
@@ -339,18 +340,25 @@ class NetworkTest(TestCase):
         self.assertEqual(decode.to_samples(v, 1, 6).tolist(), [[[0], [255]]])
         v = np.array([[[50, 40, 6], [50, 40, 5]]], np.int16)
         self.assertEqual(decode.to_samples(v, 1, 6).tolist(), [[[1], [0]]])
+        v = np.array([[[-100, 31, 32], [16352, 6433, 32767]]], np.int16)
+        self.assertEqual(decode.to_samples(v, 3, 6, 16).tolist(),
+                         [[[0, 124, 129], [65535, 25833, 65535]]])
+        self.assertEqual(decode.to_samples(v, 1, 6, 16).tolist(), [[[0], [65535]]])
 
 
 class ContainerTest(TestCase):
     GOOD = (chunk(b"HEAD", head()), chunk(b"prev", b"x"), tile(0), chunk(b"abc ", b"y"))
 
     def test_accepted(self):
-        found, streams = parse_file(aei_file(*self.GOOD) + b"behind the picture")
-        self.assertEqual((found.width, found.channels, len(streams)), (64, 3, 1))
-        found, streams = parse_file(aei_file(
-            chunk(b"HEAD", head(width=300, height=513)),
-            tidx(*[b"abcd" * n for n in range(6)]), *(tile(n, b"abcd" * n) for n in range(6))))
-        self.assertEqual([len(s) for s in streams], [0, 4, 8, 12, 16, 20])
+        file = parse_file(aei_file(*self.GOOD) + b"behind the picture")
+        self.assertEqual((file.head.width, file.head.channels, len(file.tiles)), (64, 3, 1))
+        self.assertEqual((bytes(file.preview), file.preview_intact), (b"x", True))
+        file = parse_file(aei_file(
+            chunk(b"HEAD", head(width=300, height=513)), tidx(*[b"abcd" * n for n in range(6)]),
+            *(tile(n | n << 24, b"abcd" * n) for n in range(6))))
+        found = file.head
+        self.assertEqual([(skip, len(s)) for skip, s in file.tiles],
+                         [(n, 4 * n) for n in range(6)])
         self.assertEqual([found.tile_rectangle(n) for n in (0, 1, 5)],
                          [(0, 0, 256, 256), (0, 256, 256, 64), (512, 256, 64, 64)])
 
@@ -361,7 +369,7 @@ class ContainerTest(TestCase):
                 parse_file(data[:length])
 
     def test_every_flipped_bit(self):
-        data = aei_file(*self.GOOD)
+        data = aei_file(self.GOOD[0], *self.GOOD[2:])  # without the preview
         for bit in range(8 * len(data)):
             damaged = bytearray(data)
             damaged[bit // 8] ^= 1 << bit % 8
@@ -371,7 +379,7 @@ class ContainerTest(TestCase):
     def test_head(self):
         for change in ({"version": 0}, {"version": 2}, {"flags": 1}, {"width": 0},
                        {"width": 65536}, {"height": 0}, {"height": 65536}, {"channels": 0},
-                       {"channels": 2}, {"channels": 4}, {"depth": 0}, {"depth": 17},
+                       {"channels": 5}, {"depth": 0}, {"depth": 17},
                        {"orientation": 0}, {"orientation": 9}, {"tile_log2": 7},
                        {"tile_log2": 13}, {"quality": 64}, {"reserved": 1}):
             with self.subTest(change), self.refuses("R2.6"):
@@ -380,9 +388,46 @@ class ContainerTest(TestCase):
             with self.refuses("R2.6"):
                 parse_file(aei_file(chunk(b"HEAD", payload), tile(0)))
 
+    def test_damaged_preview(self):
+        """R2.3, R2.13: its CRC is the preview's own affair."""
+        data = bytearray(aei_file(*self.GOOD))
+        data[8 + 36 + 8] ^= 1
+        file = parse_file(bytes(data))
+        self.assertFalse(file.preview_intact)
+        with self.refuses("R2.13"):
+            preview_file(file)
+
+    def test_metadata(self):
+        packed = zlib.compress(b"abc" * 9)
+        cases = [(b"\0abc", b"abc"), (b"\0", b""), (b"\1\x1B\0\0\0" + packed, b"abc" * 9),
+                 (b"\1\0\0\0\0" + zlib.compress(b""), b"")]
+        for payload, block in cases:
+            file = parse_file(aei_file(self.GOOD[0], chunk(b"XMP ", payload), tile(0)))
+            self.assertEqual(metadata(file), {b"XMP ": block})
+        for stream in (packed[:-1], packed + b"\0", packed[1:], b"",
+                       zlib.compress(b"abc" * 8), zlib.compress(b"abc" * 10)):
+            file = parse_file(aei_file(
+                self.GOOD[0], chunk(b"XMP ", b"\1\x1B\0\0\0" + stream), tile(0)))
+            with self.refuses("R2.10"):
+                metadata(file)
+
+    def test_alpha(self):
+        """R2.12, by hand: each filter over the row 1 2 3 and what is above it."""
+        for number, expected in enumerate(([9, 8, 7], [9, 17, 24], [10, 10, 10], [9, 13, 15],
+                                           [10, 18, 25])):
+            rows = bytes([0, 1, 2, 3, number, 9, 8, 7])
+            band = alpha_band(zlib.compress(rows), 2, 3, 8)
+            self.assertEqual(band.tolist(), [[1, 2, 3], expected])
+        band = alpha_band(zlib.compress(bytes([1, 1, 255, 2, 3])), 1, 2, 16)
+        self.assertEqual(band.tolist(), [[0x01FF, 0x0302]])
+        for data in (bytes([5, 0, 0, 0]), bytes(3), bytes(5)):
+            with self.refuses("R2.12"):
+                alpha_band(zlib.compress(data), 1, 3, 8)
+
     def test_refusals(self):
         h, t, end = chunk(b"HEAD", head()), tile(0), chunk(b"IEND")
         h2, index = chunk(b"HEAD", head(width=500)), tidx(b"", b"")
+        a = chunk(b"HEAD", head(channels=4))
         cases = [
             ("R2.1", b"\x89PNG\r\n\x1a\n" + h + t + end),
             ("R2.2", aei_file(h, chunk(b"a1cd"), t)),
@@ -390,8 +435,20 @@ class ContainerTest(TestCase):
             ("R2.2", aei_file(h, b"abcd" + struct.pack("<I", 2**31), t)),
             ("R2.5", aei_file(h, b"abcd" + struct.pack("<I", 2**31 - 1), t)),
             ("R2.3", aei_file(h, chunk(b"abcd")[:-1] + b"\x55", t)),
-            ("R2.4", aei_file(h, chunk(b"EXIF"), t)),
-            ("R2.4", aei_file(h, t, chunk(b"XMP "))),
+            ("R2.4", aei_file(h, chunk(b"EXIT"), t)),
+            ("R2.4", aei_file(h, t, chunk(b"PREV"))),
+            ("R2.5", aei_file(h, t, chunk(b"XMP ", b"\0"))),
+            ("R2.5", aei_file(h, chunk(b"EXIF", b"\0"), chunk(b"EXIF", b"\0"), t)),
+            ("R2.10", aei_file(h, chunk(b"EXIF"), t)),
+            ("R2.10", aei_file(h, chunk(b"EXIF", b"\2\0\0\0\0"), t)),
+            ("R2.10", aei_file(h, chunk(b"EXIF", b"\1\0\0\0"), t)),
+            ("R2.11", aei_file(h, chunk(b"ALPH", b"\0\0\0\x08"), t)),
+            ("R2.11", aei_file(a, t)),
+            ("R2.11", aei_file(a, chunk(b"ALPH", b"\0\0\x08"), t)),
+            ("R2.11", aei_file(a, chunk(b"ALPH", b"\1\0\0\x08"), t)),
+            ("R2.11", aei_file(a, chunk(b"ALPH", b"\0\0\0\x0C"), t)),
+            ("R2.11", aei_file(a, *2 * (chunk(b"ALPH", b"\0\0\0\x08"),), t)),
+            ("R2.5", aei_file(a, chunk(b"ALPH", b"\0\0\0\x08"), chunk(b"XMP ", b"\0"), t)),
             ("R2.5", aei_file(t, h)),
             ("R2.5", aei_file(chunk(b"abcd"), h, t)),
             ("R2.5", aei_file(h, h, t)),
@@ -517,13 +574,14 @@ class PictureTest(TestCase):
             streams.append(source.stream())
         data = aei_file(
             chunk(b"HEAD", head(300, 70, channels=channels, quality=9, model_id=model.id)),
-            tidx(*streams), *(tile(n, s) for n, s in enumerate(streams)))
+            tidx(*streams),
+            *(tile(n | model.dims.skip_below << 24, s) for n, s in enumerate(streams)))
         return data, latents
 
     def test_random_symbols_come_back(self):
         data, latents = self.picture()
-        found, streams = parse_file(data)
-        for number, (stream, columns) in enumerate(zip(streams, (16, 4))):
+        for number, ((skip, stream), columns) in enumerate(zip(parse_file(data).tiles, (16, 4))):
+            self.assertEqual(skip, self.model.dims.skip_below)
             source = AnsDecoder(stream, self.model.tables)
             y_hat = decode.decode_latents(self.model, 9, 8, columns, source)
             source.finish()
@@ -580,7 +638,7 @@ class PictureTest(TestCase):
         """R5.10."""
         y_hat = np.random.default_rng(6).integers(-9000, 9000, (24, 4, 64)).astype(np.int32)
         header = parse_file(aei_file(chunk(b"HEAD", head(40, 23 * 16, tile_log2=9)), tile(0),
-                                     chunk(b"abcd")))[0]
+                                     chunk(b"abcd"))).head
         whole = decode.synthesise_picture(self.model, header, y_hat)
         self.addCleanup(setattr, decode, "STRIP", decode.STRIP)
         for decode.STRIP in (1, 4, 9):
@@ -598,10 +656,10 @@ class PictureTest(TestCase):
         with self.refuses("R2.8"):
             decode.decode(aei_file(huge, chunk(b"TIDX", bytes(4 * 65536))), self.model)
         # One more word, and one word less.
-        _, streams = parse_file(data)
+        streams = [stream for _, stream in parse_file(data).tiles]
         for first in (b"\1\0\0\0" + bytes(streams[0]), streams[0][4:]):
-            bad = aei_file(data[8:8 + 36], tidx(first, streams[1]), tile(0, bytes(first)),
-                           tile(1, bytes(streams[1])))
+            bad = aei_file(data[8:8 + 36], tidx(first, streams[1]), tile(2 << 24, bytes(first)),
+                           tile(1 | 2 << 24, bytes(streams[1])))
             with self.assertRaises(Refused) as caught:
                 decode.decode(bad, self.model)
             self.assertIn(caught.exception.rule, ("R3.4", "R3.5"))

@@ -1,11 +1,13 @@
-"""The container: signature, chunks, HEAD, TIDX, TILE, IEND (section 2)."""
+"""The container: signature, chunks and what is in them (section 2)."""
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FILE_SIGNATURE = b"\x89AEI\r\n\x1a\n"
 MAX_PAYLOAD = 2**31 - 1
+METADATA = (b"ICCP", b"EXIF", b"XMP ")
+KNOWN = (b"HEAD", *METADATA, b"ALPH", b"TIDX", b"TILE", b"IEND")
 LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -28,8 +30,9 @@ def is_critical(chunk_type):
 
 
 def read_chunks(data, end_type, truncated_rule):
-    """Yields (type, payload) of each chunk behind the signature, the last one being
-    `end_type`. Nothing is copied: a claimed length costs no memory (section 7)."""
+    """Yields (type, payload, whether the CRC is right) of each chunk behind the signature,
+    the last one being `end_type`. Only a preview is yielded with a wrong CRC (R2.3).
+    Nothing is copied: a claimed length costs no memory (section 7)."""
     view = memoryview(data)
     position = 8
     while True:
@@ -46,9 +49,10 @@ def read_chunks(data, end_type, truncated_rule):
             raise Refused(truncated_rule, f"truncated inside chunk {chunk_type.decode()}")
         (crc,) = struct.unpack_from("<I", view, end)
         payload = view[position + 8:end]
-        if zlib.crc32(payload, zlib.crc32(chunk_type)) != crc:
+        intact = zlib.crc32(payload, zlib.crc32(chunk_type)) == crc
+        if not intact and chunk_type != b"prev":
             raise Refused("R2.3", f"chunk {chunk_type.decode()}: wrong CRC")
-        yield chunk_type, payload
+        yield chunk_type, payload, intact
         if chunk_type == end_type:
             return  # R2.5: what follows IEND is ignored
         position = end + 4
@@ -64,6 +68,10 @@ class Head:
     tile_log2: int
     quality: int
     model_id: bytes
+
+    @property
+    def has_alpha(self):
+        return self.channels in (2, 4)
 
     @property
     def padded_width(self):
@@ -105,7 +113,7 @@ def parse_head(payload):
             ("flags", flags, (0,)),
             ("width", width, range(1, 65536)),
             ("height", height, range(1, 65536)),
-            ("channels", channels, (1, 3)),
+            ("channels", channels, (1, 2, 3, 4)),
             ("bit depth", bit_depth, range(1, 17)),
             ("orientation", orientation, range(1, 9)),
             ("tile size", tile_log2, range(8, 13)),
@@ -116,59 +124,114 @@ def parse_head(payload):
     return Head(width, height, channels, bit_depth, orientation, tile_log2, quality, model_id)
 
 
+@dataclass
+class File:
+    """What a file holds; payloads as they are in it."""
+    head: Head
+    tiles: list = field(default_factory=list)  # (skip threshold, words of the stream)
+    metadata: dict = field(default_factory=dict)  # payloads by chunk type
+    alpha: list = field(default_factory=list)  # zlib streams
+    alpha_depth: int | None = None
+    preview: memoryview | None = None
+    preview_intact: bool = True
+
+
+def take_metadata(file, chunk_type, payload):
+    """R2.10, as far as it is seen without unpacking."""
+    name = chunk_type.decode()
+    if chunk_type in file.metadata or file.alpha:
+        raise Refused("R2.5", f"second or late {name}")
+    if len(payload) == 0 or payload[0] > 1 or payload[0] == 1 and len(payload) < 5:
+        raise Refused("R2.10", f"{name}: no method that is known, or no length")
+    file.metadata[chunk_type] = payload
+
+
+def take_alpha(file, payload):
+    """R2.11."""
+    if not file.head.has_alpha:
+        raise Refused("R2.11", "ALPH in a picture without alpha")
+    if len(file.alpha) == file.head.tiles_down:
+        raise Refused("R2.11", "more ALPH chunks than rows of tiles")
+    if len(payload) < 4:
+        raise Refused("R2.11", f"ALPH has {len(payload)} bytes")
+    (word,) = struct.unpack_from("<I", payload)
+    number, depth = word & 0xFFFFFF, word >> 24
+    if number != len(file.alpha):
+        raise Refused("R2.11", f"band {number} in place {len(file.alpha)}")
+    if depth not in (8, 16) or file.alpha_depth not in (None, depth):
+        raise Refused("R2.11", f"alpha of {depth} bits")
+    file.alpha_depth = depth
+    file.alpha.append(payload[4:])
+
+
+def check_alpha(file):
+    """R2.11, when all that stands in front of the tiles has been read."""
+    if len(file.alpha) != (file.head.tiles_down if file.head.has_alpha else 0):
+        raise Refused("R2.11", f"{len(file.alpha)} ALPH chunks are present")
+
+
 def parse_file(data):
-    """The file's Head and, tile by tile, the bytes of the entropy coder's words."""
+    """The File of a file's bytes."""
     if bytes(data[:8]) != FILE_SIGNATURE:
         raise Refused("R2.1", "not an aei file: wrong signature")
-    head = None
+    file = None
     lengths = None  # of the TILE payloads, from TIDX
-    streams = []
-    tiles_closed = False  # another chunk followed the TILE chunks
-    for chunk_type, payload in read_chunks(data, b"IEND", "R2.5"):
-        known = chunk_type in (b"HEAD", b"TIDX", b"TILE", b"IEND")
-        if is_critical(chunk_type) and not known:
+    for chunk_type, payload, intact in read_chunks(data, b"IEND", "R2.5"):
+        if is_critical(chunk_type) and chunk_type not in KNOWN:
             raise Refused("R2.4", f"unknown critical chunk {chunk_type.decode()}")
-        if head is None:
+        if file is None:
             if chunk_type != b"HEAD":
                 raise Refused("R2.5", f"chunk {chunk_type.decode()} before HEAD")
-            head = parse_head(payload)
+            file = File(parse_head(payload))
+            continue
+        count = file.head.tile_count
+        inside = (lengths is not None or file.tiles) and len(file.tiles) < count
+        if chunk_type == b"TILE":
+            take_tile(file, payload, lengths)
         elif chunk_type == b"HEAD":
             raise Refused("R2.5", "second HEAD")
-        elif chunk_type == b"TIDX":
-            if lengths is not None or streams:
-                raise Refused("R2.5", "second TIDX" if lengths is not None
-                              else "TIDX behind a TILE")
-            if head.tile_count < 2:
-                raise Refused("R2.7", "TIDX in a picture of one tile")
-            if len(payload) != 4 * head.tile_count:
-                raise Refused("R2.7", f"TIDX has {len(payload)} bytes for "
-                                      f"{head.tile_count} tiles")
-            lengths = payload
-        elif chunk_type == b"TILE":
-            if tiles_closed:
-                raise Refused("R2.5", "TILE chunks do not stand together")
-            if head.tile_count > 1 and lengths is None:
-                raise Refused("R2.7", "TIDX is missing")
-            if len(payload) < 4 or len(payload) % 4:
-                raise Refused("R2.8", f"TILE has {len(payload)} bytes")
-            expected = len(streams)
-            (number,) = struct.unpack_from("<I", payload)
-            if number != expected or number >= head.tile_count:
-                raise Refused("R2.8", f"tile number {number} in place {expected} "
-                                      f"of {head.tile_count}")
-            if lengths is not None:
-                (length,) = struct.unpack_from("<I", lengths, 4 * number)
-                if length != len(payload):
-                    raise Refused("R2.7", f"tile {number}: TIDX says {length} bytes, "
-                                          f"the chunk has {len(payload)}")
-            streams.append(payload[4:])
         elif chunk_type == b"IEND":
             if len(payload):
                 raise Refused("R2.9", "IEND has a payload")
-        elif streams:
-            tiles_closed = True
-        elif lengths is not None:
-            raise Refused("R2.5", f"chunk {chunk_type.decode()} between TIDX and TILE")
-    if len(streams) != head.tile_count:
-        raise Refused("R2.8", f"{len(streams)} of {head.tile_count} tiles are present")
-    return head, streams
+        elif inside:
+            raise Refused("R2.5", f"chunk {chunk_type.decode()} between TIDX and the last TILE")
+        elif file.tiles:
+            if is_critical(chunk_type):
+                raise Refused("R2.5", f"chunk {chunk_type.decode()} behind the tiles")
+        elif chunk_type == b"TIDX":
+            check_alpha(file)
+            if count < 2:
+                raise Refused("R2.7", "TIDX in a picture of one tile")
+            if len(payload) != 4 * count:
+                raise Refused("R2.7", f"TIDX has {len(payload)} bytes for {count} tiles")
+            lengths = payload
+        elif chunk_type in METADATA:
+            take_metadata(file, chunk_type, payload)
+        elif chunk_type == b"ALPH":
+            take_alpha(file, payload)
+        elif chunk_type == b"prev" and file.preview is None:
+            file.preview, file.preview_intact = payload, intact
+    if len(file.tiles) != file.head.tile_count:
+        raise Refused("R2.8", f"{len(file.tiles)} of {file.head.tile_count} tiles are present")
+    return file
+
+
+def take_tile(file, payload, lengths):
+    """R2.7, R2.8."""
+    count, expected = file.head.tile_count, len(file.tiles)
+    if expected == 0 and lengths is None:
+        check_alpha(file)
+    if expected < count and count > 1 and lengths is None:
+        raise Refused("R2.7", "TIDX is missing")
+    if len(payload) < 4 or len(payload) % 4:
+        raise Refused("R2.8", f"TILE has {len(payload)} bytes")
+    (word,) = struct.unpack_from("<I", payload)
+    number = word & 0xFFFFFF
+    if number != expected or number >= count:
+        raise Refused("R2.8", f"tile number {number} in place {expected} of {count}")
+    if lengths is not None:
+        (length,) = struct.unpack_from("<I", lengths, 4 * number)
+        if length != len(payload):
+            raise Refused("R2.7", f"tile {number}: TIDX says {length} bytes, "
+                                  f"the chunk has {len(payload)}")
+    file.tiles.append((word >> 24, payload[4:]))

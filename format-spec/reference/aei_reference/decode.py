@@ -3,12 +3,14 @@
 import numpy as np
 
 from . import network
+from .attachments import alpha_plane, metadata, preview_file
 from .container import Refused, parse_file
 from .entropy import AnsDecoder
 
 MAX_PIXELS = 1 << 26  # section 7: a limit of this decoder
 STRIP = 64  # rows at 1/16 that are synthesised at once
 PHASE_XOR = (0, 3, 2, 1)  # P of R3.8
+TYPES = {8: np.uint8, 16: np.dtype("<u2")}
 
 
 def read_values(source, indices, skip_below):
@@ -27,14 +29,17 @@ def hyper_features(model, z):
     return network.block(net.block2, network.up(net.up2, x))
 
 
-def decode_latents(model, quality, rows, columns, source):
+def decode_latents(model, quality, rows, columns, source, skip_below=None):
     """`y_hat` [rows, columns, m] of a tile of so many positions at 1/16.
 
-    `source.values(list of scale indices)` gives the values that are coded."""
+    `source.values(list of scale indices)` gives the values that are coded. Without a skip
+    threshold, it is the one that the model advises encoders to take."""
     d, net = model.dims, model.entropy
+    if skip_below is None:
+        skip_below = d.skip_below
     # R3.7
     z_shape = (rows // 4, columns // 4, d.nz)
-    z = read_values(source, np.broadcast_to(model.z_index[quality], z_shape), d.skip_below)
+    z = read_values(source, np.broadcast_to(model.z_index[quality], z_shape), skip_below)
     hyper = hyper_features(model, z)
 
     y_hat = np.zeros((rows, columns, 4, d.m // 4), np.int32)  # channels as [group, ...]
@@ -53,7 +58,7 @@ def decode_latents(model, quality, rows, columns, source):
         raw = np.take_along_axis(params[:, :, 1], group, axis=2).astype(np.int32)
         index = ((raw + (1 << d.index_shift >> 1)) >> d.index_shift) + d.index_offset
         index = np.clip(index, 0, d.scales - 1)
-        symbols = read_values(source, index, d.skip_below)
+        symbols = read_values(source, index, skip_below)
         # R3.9. |symbol| < 2^22 (R3.5) and y_fraction <= 8: this fits 32 bits.
         np.put_along_axis(y_hat, group, (symbols << d.y_fraction) + mean, axis=2)
     return y_hat.reshape(rows, columns, d.m)
@@ -70,47 +75,65 @@ def synthesise(model, quality, y_hat):
     return network.shuffle(network.dense(net.out, x), 8)
 
 
-def to_samples(values, channels, fraction):
-    """R5.11."""
+def to_samples(values, channels, fraction, depth=8):
+    """R5.11: one channel (gray) or three, of 8 or 16 bits."""
     values = values.astype(np.int32)
-    if channels == 3:
+    if depth == 16:
+        values *= 257
+    if channels >= 3:
         values = (values + (1 << fraction >> 1)) >> fraction
     else:
         total = values.sum(axis=2, keepdims=True, dtype=np.int32)
         values = (total + 3 * (1 << fraction >> 1)) // (3 << fraction)
-    return np.clip(values, 0, 255).astype(np.uint8)
+    return np.clip(values, 0, (1 << depth) - 1).astype(TYPES[depth])
 
 
-def synthesise_picture(model, head, y_hat):
-    """R5.9 to R5.12, in strips (R5.10) so that memory depends on the width only."""
+def synthesise_picture(model, head, y_hat, depth=8):
+    """R5.9 to R5.12, in strips (R5.10) so that memory depends on the width only. Alpha is
+    left to be filled in."""
     d = model.dims
     margin = d.n16 + (d.n8_first + d.n8_second + 1) // 2
-    picture = np.empty((head.height, head.width, head.channels), np.uint8)
+    picture = np.empty((head.height, head.width, head.channels), TYPES[depth])
+    colours = head.channels - head.has_alpha
     for top in range(0, len(y_hat), STRIP):
         first = max(0, top - margin)
         strip = synthesise(model, head.quality, y_hat[first:top + STRIP + margin])
         start = 16 * top
         end = min(16 * (top + STRIP), head.height)
         strip = strip[start - 16 * first:end - 16 * first, :head.width]
-        picture[start:end] = to_samples(strip, head.channels, d.pixel_fraction)
+        picture[start:end, :, :colours] = to_samples(strip, colours, d.pixel_fraction, depth)
     return picture
 
 
-def decode(data, model, max_pixels=MAX_PIXELS):
-    """The Head and the samples, uint8 [height, width, channels], of a file's bytes."""
-    head, streams = parse_file(data)
+def decode(data, model, max_pixels=MAX_PIXELS, depth=8):
+    """The Head and the samples, [height, width, channels], of a file's bytes."""
+    file = parse_file(data)
+    head = file.head
     if head.model_id != model.id:
         raise Refused("R2.6", f"made for model {head.model_id.hex()}, "
                               f"this one is {model.id.hex()}")
     if head.padded_width * head.padded_height > max_pixels:
         raise Refused("7", f"{head.width} x {head.height} pixels, padded to multiples of "
                            f"64, are above the limit of {max_pixels}")
+    metadata(file)  # damage there counts, too
+    alpha = alpha_plane(file, depth) if head.has_alpha else None
     y_hat = np.empty((head.padded_height // 16, head.padded_width // 16, model.dims.m),
                      np.int32)
-    for number, stream in enumerate(streams):
+    for number, (skip_below, stream) in enumerate(file.tiles):
+        if skip_below > model.dims.scales:
+            raise Refused("R3.6", f"tile {number}: a skip threshold of {skip_below}")
         top, left, rows, columns = (v // 16 for v in head.tile_rectangle(number))
         source = AnsDecoder(stream, model.tables)
         y_hat[top:top + rows, left:left + columns] = decode_latents(
-            model, head.quality, rows, columns, source)
+            model, head.quality, rows, columns, source, skip_below)
         source.finish()
-    return head, synthesise_picture(model, head, y_hat)
+    samples = synthesise_picture(model, head, y_hat, depth)
+    if alpha is not None:
+        samples[:, :, -1] = alpha
+    return head, samples
+
+
+def decode_preview(data, model):
+    """R2.13: the samples of a file's preview; None if there is none."""
+    inner = preview_file(parse_file(data))
+    return None if inner is None else decode(inner, model)[1]

@@ -314,7 +314,7 @@ def parse_model(data):
     order = (b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT", b"enco", b"note", b"MEND")
     chunks = {}
     last = -1
-    for chunk_type, payload in read_chunks(data, b"MEND", "4"):
+    for chunk_type, payload, _ in read_chunks(data, b"MEND", "4"):
         if chunk_type not in order:
             if is_critical(chunk_type):
                 raise Refused("R2.4", f"model: unknown critical chunk {chunk_type.decode()}")
