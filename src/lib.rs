@@ -39,7 +39,7 @@ pub mod metrics;
 mod net;
 mod picture;
 
-pub use codec::{Breakdown, Decoder, DecoderOptions, Encoder, Limits, Quality};
+pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Encoder, Layout, Limits, LostTile, Quality};
 pub use container::Info;
 pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};

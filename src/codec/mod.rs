@@ -4,24 +4,29 @@ mod decoder;
 mod encoder;
 mod limits;
 mod quality;
+mod sample;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-pub use decoder::{Breakdown, Decoder, DecoderOptions};
-pub use encoder::Encoder;
+pub use decoder::{Breakdown, Damage, Decoder, DecoderOptions, LostTile};
+pub use encoder::{Encoder, Layout};
 pub use limits::Limits;
 pub use quality::Quality;
+
+use crate::{Error, Result};
 
 /// Rows of 8 x 8 pixel cells that go through the transforms at a time. More keep more threads busy, fewer need less memory and stay in the cache.
 const BAND: usize = 16;
 
-/// Told how far the work has come: steps done, steps in all.
-type Progress = Option<Arc<dyn Fn(u64, u64) + Send + Sync>>;
+/// Told how far the work has come, steps done and steps in all; says whether to go on.
+type Progress = Option<Arc<dyn Fn(u64, u64) -> ControlFlow<()> + Send + Sync>>;
 
-/// Tells how many rows of pixels are done.
-fn report(progress: &Progress, done: u32, total: u32) {
-    if let Some(progress) = progress {
-        progress(done.into(), total.into());
+/// Tells how many rows of pixels are done. An error if the work is to end.
+fn report(progress: &Progress, done: u32, total: u32) -> Result<()> {
+    match progress.as_ref().map(|progress| progress(done.into(), total.into())) {
+        Some(ControlFlow::Break(())) => Err(Error::Cancelled),
+        _ => Ok(()),
     }
 }
 

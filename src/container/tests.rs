@@ -24,7 +24,7 @@ fn file(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
 }
 
 fn rule(bytes: Vec<u8>) -> String {
-    match Container::parse(bytes) {
+    match Container::parse(bytes.into()) {
         Ok(_) => "accepted".into(),
         Err(Error::Format(error)) => error.rule().into(),
         Err(Error::Unsupported(message)) => message.rsplit(['(', ')']).nth(1).unwrap().into(),
@@ -41,9 +41,9 @@ const END: (&[u8; 4], &[u8]) = (b"IEND", &[]);
 fn assembled_files_parse_back() {
     for (width, tiles) in [(256, vec![vec![1u8, 2, 3, 4]]), (512, vec![vec![], vec![9; 8]])] {
         let bytes = assemble(&head(width, 20), &tiles).unwrap();
-        let container = Container::parse(bytes.clone()).unwrap();
+        let container = Container::parse(bytes.clone().into()).unwrap();
         assert_eq!(container.head, head(width, 20));
-        assert_eq!((0..tiles.len()).map(|i| container.tile(i).to_vec()).collect::<Vec<_>>(), tiles);
+        assert_eq!((0..tiles.len()).map(|i| container.tile(i).unwrap().to_vec()).collect::<Vec<_>>(), tiles);
         assert_eq!(container.file_bytes(), bytes.len() as u64);
     }
 }
@@ -65,7 +65,7 @@ fn r2_1_foreign_files_are_named() {
     for (bytes, expected) in
         [(&b"\x89PNG\r\n\x1a\n\0\0"[..], "PNG"), (b"\xff\xd8\xff\xe0", "JPEG"), (b"\x89AEI\n\x1a\n", "text mode"), (b"", "empty"), (b"\x89AE", "truncated")]
     {
-        let message = Container::parse(bytes.to_vec()).unwrap_err().to_string();
+        let message = Container::parse(bytes.to_vec().into()).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
 }
