@@ -13,11 +13,18 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors")
 }
 
-/// What decoding a file comes to, in the words of `digests.txt`.
+/// What decoding a file comes to, in the words of `digests.txt`. The same through both doors.
 fn outcome(path: &Path, model: Option<Arc<Model>>) -> String {
     let mut options = DecoderOptions::default();
     options.model = model;
-    match Decoder::with_options(File::open(path).unwrap(), options).and_then(|decoder| decoder.decode()) {
+    let read = in_words(Decoder::with_options(File::open(path).unwrap(), options.clone()));
+    let opened = in_words(Decoder::from_seekable(File::open(path).unwrap(), options));
+    assert_eq!(read, opened, "{}", path.display());
+    read
+}
+
+fn in_words(decoder: aei::Result<Decoder>) -> String {
+    match decoder.and_then(|decoder| decoder.decode()) {
         Ok(picture) => {
             let digest: String = Sha256::digest(picture.samples()).iter().map(|b| format!("{b:02x}")).collect();
             format!("{digest} {}x{}x{}", picture.width(), picture.height(), picture.channels().count())
