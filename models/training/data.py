@@ -58,7 +58,7 @@ def decode(data: bytes) -> np.ndarray:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as e:  # what Pillow raises for damaged files
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # what Pillow raises for damaged files
         raise Incomplete(str(e)) from e
 
 
