@@ -2,7 +2,7 @@
 
     python train.py --data FOLDER... --out RUN [--minutes 100]          anew
     python train.py --data FOLDER... --out RUN --resume CHECKPOINT      from the weights of any checkpoint, with a schedule of its own
-    python train.py --out RUN --continue                              go on with RUN, which was stopped
+    python train.py --out RUN --continue                                go on with RUN, which was stopped
 
 On CUDA: bfloat16, channels_last, compiled, fused AdamW, data on the device. On a processor: bfloat16 and channels_last (OMP_WAIT_POLICY=active and a preloaded
 jemalloc more than halve the time of a step). The learning rate falls along a cosine over --minutes or --steps, whichever ends sooner, and the last part of
@@ -111,6 +111,7 @@ class Trainer:
         """`state`: a checkpoint to resume; anew without one."""
         self.a, self.resumed = a, state is not None
         config = state["config"] if state else json.loads(a.config)
+        torch.manual_seed(a.seed)
         self.net = net = model.init_linear(model.Codec(**config))
         self.step = self.first = 0
         if state:
