@@ -25,8 +25,8 @@ def plot(runs: list[Path], out: Path) -> bool:
         log = rows(run)
         steps = [r["step"] for r in log]
         label = run.name if len(runs) > 1 else ""
-        for axis, key, title in ((axes[0], "loss", "loss"), (axes[1], "bpp", "bits per pixel, all qualities"), (axes[4], "norm", "gradient norm before clipping"),
-                                 (axes[5], "lr", "learning rate")):
+        for axis, key, title in ((axes[0], "loss", "loss"), (axes[1], "bpp", "bits per pixel, all qualities"),
+                                 (axes[4], "norm", "gradient norm before clipping"), (axes[5], "lr", "learning rate")):
             axis.plot(steps, [r.get(key) for r in log], linewidth=0.9, label=label)
             axis.set_title(title)
         bands = [r for r in log if "psnr" in r]

@@ -230,7 +230,7 @@ def pack(folders: list[Path], out: Path, name: str = "data", limit_mb: float = L
     """Shards of the pictures under `folders`, and counts by kind and of what was left out.
 
     Pictures come in a random order, so that every shard is a sample of all. Of photos whose short side is at least 1024 pixels the part `downscale` is made
-    smaller first. Graphics beyond the part `graphics` of all windows are left out. A picture that is one window already, or a crop as small, is copied as it is.
+    smaller first. Graphics beyond the part `graphics` of all windows are left out. A picture no larger than a window is copied as it is.
     """
     paths = files(folders, SUFFIXES)
     np.random.Generator(np.random.PCG64(seed)).shuffle(paths)

@@ -225,7 +225,8 @@ def main(argv: list[str] | None = None) -> int:
     rates = against(ours, anchors)
     print(table_text(table, rates))
     print(f"\n{len(names)} pictures, {time.time() - start:.0f} s")
-    write(a.out, "evaluation.json", dict(name=a.name, coder="program" if a.aei else a.reference.suffix[1:], pictures=len(names), means=table, bd_rates=rates, rows=rows))
+    kind = "program" if a.aei else a.reference.suffix[1:]
+    write(a.out, "evaluation.json", dict(name=a.name, coder=kind, pictures=len(names), means=table, bd_rates=rates, rows=rows))
     if a.out:
         drawn = {k: v for k, v in anchors.items() if not a.plot or any(part in k for part in a.plot.split(","))}
         if not rd.plot(ours, a.name, drawn, a.out / "rd.png"):

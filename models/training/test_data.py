@@ -4,9 +4,9 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+np = pytest.importorskip("numpy", reason="NumPy is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 from PIL import Image
 

@@ -6,10 +6,11 @@ import math
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytest.importorskip("PIL", reason="Pillow is not installed")
+import numpy as np
 from PIL import Image
 
 import calibrate
@@ -79,8 +80,8 @@ def models(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     out = tmp_path_factory.mktemp("models")
     large = tmp_path_factory.mktemp("training")
     Image.fromarray(photo(384, 384, 5)).save(large / "c.png")
-    train.main(["--data", str(large), "--out", str(out), "--config", json.dumps(tiny.CONFIG), "--steps", "100", "--batch", "4", "--patch", "64", "--final-part", "0",
-                "--lr", "3e-3", "--warmup", "10", "--synthetic", "0", "--threads", "1", "--device", "cpu", "--float32", "--log-every", "100"])
+    train.main(["--data", str(large), "--out", str(out), "--config", json.dumps(tiny.CONFIG), "--steps", "160", "--batch", "4", "--patch", "64",
+                "--final-part", "0", "--lr", "3e-3", "--warmup", "10", "--synthetic", "0", "--threads", "1", "--device", "cpu", "--float32"])
     net, _ = export.load(out / "ema.pt")
     ranges = calibrate.measure(net, [calibrate.load(p) for p in sorted(folder.iterdir())], (0, 30, 63))
     export.write(export.build(net, export.header_of(net, "test"), {k: 2 * v for k, v in ranges.items()}, {"name": "test"}), out / "test.aem")
@@ -101,7 +102,8 @@ def test_integers_agree_with_the_float_network(folder: Path, models: tuple[Path,
 
 def test_evaluation_writes_its_results(folder: Path, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("scipy", reason="SciPy is not installed")
-    assert evaluate.main([str(folder), "--reference", str(models[0]), "--qualities", "0,20,40,63", "--anchors", str(CURVES), "--out", str(tmp_path), "--threads", "1"]) == 0
+    options = ["--qualities", "0,20,40,63", "--anchors", str(CURVES), "--out", str(tmp_path), "--threads", "1"]
+    assert evaluate.main([str(folder), "--reference", str(models[0]), *options]) == 0
     text = capsys.readouterr().out
     result = json.loads((tmp_path / "evaluation.json").read_text())
     assert result["pictures"] == 2 and [r["quality"] for r in result["means"]] == [0, 20, 40, 63] and len(result["rows"]) == 8

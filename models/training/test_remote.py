@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("numpy", reason="NumPy is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 from PIL import Image
 
@@ -53,8 +54,8 @@ def test_a_run_from_start_to_join(home: Path, tmp_path: Path, capfd: pytest.Capt
     assert remote.main(["pack", str(pictures), "--out", str(shards)]) == 0
     assert remote.main(["add", *map(str, shards.glob("*.tar"))]) == 0
     assert data.load(next((home / "data").glob("*.tar")))
-    options = ["--config", json.dumps(CONFIG), "--batch", "2", "--patch", "64", "--final-patch", "64", "--threads", "1", "--synthetic-count", "2", "--device", "cpu",
-               "--log-every", "1"]
+    options = ["--config", json.dumps(CONFIG), "--batch", "2", "--patch", "64", "--final-patch", "64", "--threads", "1", "--synthetic-count", "2",
+               "--device", "cpu", "--log-every", "1"]
     assert remote.main(["start", *options, "--minutes", "5"]) == 0
     assert remote.main(["start", *options]) == 1  # one run at a time
     for _ in range(60):

@@ -5,10 +5,11 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytest.importorskip("PIL", reason="Pillow is not installed")
+import numpy as np
 from PIL import Image
 
 import curves

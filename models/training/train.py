@@ -30,7 +30,7 @@ from data import WINDOW, Pool
 EMA = 0.9995                                   # of the moving average of the weights
 SCAN_SECONDS = 60
 DEFAULTS = {"cuda": dict(batch=32, patch=256, final_patch=384), "cpu": dict(batch=8, patch=128, final_patch=256)}
-NOT_KEPT = ("data", "out", "resume", "go_on")  # arguments that --continue does not take from the run
+NOT_KEPT = ("data", "out", "resume", "go_on", "device", "threads")  # arguments that --continue does not take from the run
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -135,6 +135,8 @@ class Trainer:
         decay = [{"params": [w for w in self.weights if (w.dim() == 4) == conv], "weight_decay": 1e-4 if conv else 0.0} for conv in (True, False)]
         self.optimiser = torch.optim.AdamW(decay, lr=a.lr, betas=(0.9, 0.98), fused=self.cuda)
         if not fresh:
+            for group in state["optimiser"]["param_groups"]:
+                group["fused"] = self.cuda  # it may come from another device
             self.optimiser.load_state_dict(state["optimiser"])
         self.run = torch.compile(net, dynamic=False) if self.cuda and not a.no_compile else net
         self.random = torch.Generator().manual_seed(a.seed + self.step)
