@@ -44,5 +44,5 @@ pub use container::Info;
 pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};
 #[cfg(feature = "files")]
-pub use picture::files::{FileFormat, Notice, read_picture, write_picture};
+pub use picture::files::{FileFormat, Notice, PictureRows, read_picture, write_picture, write_rows};
 pub use picture::{Channels, Orientation, Picture};
