@@ -35,9 +35,13 @@ fn counted(file: &[u8]) -> (Decoder, Arc<AtomicU64>) {
 
 #[test]
 fn r5_10_regions_are_crops_of_the_whole() {
-    for (width, height, tile, channels) in
-        [(700, 560, 256, Channels::Rgb), (530, 610, 512, Channels::Gray), (129, 1, 256, Channels::Rgb), (1, 300, 256, Channels::Gray), (330, 330, 4096, Channels::Rgb)]
-    {
+    for (width, height, tile, channels) in [
+        (700, 560, 256, Channels::Rgb),
+        (530, 610, 512, Channels::Gray),
+        (129, 1, 256, Channels::Rgb),
+        (1, 300, 256, Channels::Gray),
+        (330, 330, 4096, Channels::Rgb),
+    ] {
         let file = tiny_encoder(tile).encode(&scene(width, height, channels, 7)).unwrap();
         let decoder = tiny_decoder(&file);
         let whole = decoder.decode().unwrap();
@@ -254,5 +258,7 @@ fn open_reads_a_file_by_name() {
     let whole = Decoder::new(std::fs::File::open(&path).unwrap()).unwrap().decode().unwrap();
     assert_eq!(Decoder::open(&path).unwrap().decode().unwrap(), whole);
     assert!(matches!(Decoder::open("no such file"), Err(Error::Io(_))));
-    assert!(matches!(Decoder::from_seekable(Cursor::new(b"\x89PNG\r\n\x1a\n".to_vec()), DecoderOptions::default()), Err(Error::Format(e)) if e.rule() == "R2.1"));
+    assert!(
+        matches!(Decoder::from_seekable(Cursor::new(b"\x89PNG\r\n\x1a\n".to_vec()), DecoderOptions::default()), Err(Error::Format(e)) if e.rule() == "R2.1")
+    );
 }

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 
 /// Bounds that a file must keep to. The defaults suit a program that opens files of strangers on an ordinary computer.
 ///
-/// There is none on time, because the work is bounded by the picture's size: a symbol takes at most 42 bits, each latent is one symbol, and the networks do the
+/// There is none on time, because the work is bounded by the picture's size: each latent is one symbol, followed by 42 bits at most, and the networks do the
 /// same for every picture of a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

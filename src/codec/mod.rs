@@ -3,6 +3,7 @@
 mod decoder;
 mod encoder;
 mod limits;
+mod memory;
 mod quality;
 mod sample;
 
@@ -18,6 +19,11 @@ use crate::{Error, Result};
 
 /// Rows of 8 x 8 pixel cells that go through the transforms at a time. More keep more threads busy, fewer need less memory and stay in the cache.
 const BAND: usize = 16;
+
+/// Whether each of a row's tiles is one thread's work: where there are enough of them. Else all threads work on one tile after the other.
+fn by_tile(tiles: usize) -> bool {
+    tiles > 1 && tiles >= rayon::current_num_threads()
+}
 
 /// Told how far the work has come, steps done and steps in all; says whether to go on.
 type Progress = Option<Arc<dyn Fn(u64, u64) -> ControlFlow<()> + Send + Sync>>;

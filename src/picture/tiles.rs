@@ -30,6 +30,11 @@ impl Grid {
         Self { width: (width as usize).next_multiple_of(PADDING), height: (height as usize).next_multiple_of(PADDING), tile }
     }
 
+    /// Side of a full tile in pixels.
+    pub(crate) fn tile(&self) -> usize {
+        self.tile
+    }
+
     /// Number of tiles.
     pub(crate) fn count(&self) -> usize {
         self.rows() * self.per_row()

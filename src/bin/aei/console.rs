@@ -39,6 +39,11 @@ impl Console {
         }
     }
 
+    /// Something that is lost although the work was done. Said even when quiet.
+    pub(crate) fn warning(&self, name: impl fmt::Display, warning: impl fmt::Display) {
+        to_stderr(format_args!("aei: {name}: warning: {warning}"));
+    }
+
     /// What went wrong with `input`. Said even when quiet; programs get it as an object too.
     pub(crate) fn failure(&self, input: Option<&dyn fmt::Display>, failure: &Failure) {
         to_stderr(format_args!("aei: {}", failure.message));

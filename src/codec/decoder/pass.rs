@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use ndarray::s;
 use rayon::prelude::*;
 
-use super::super::{BAND, report};
+use super::super::{BAND, by_tile, memory, report};
 use super::output::Output;
 use super::{Decoder, conceal};
 use crate::container::in_tile;
@@ -58,10 +58,19 @@ impl<'a> Pass<'a> {
     /// About how many bytes of memory [`Pass::run`] takes at its peak, with the model.
     pub(super) fn memory(&self) -> u64 {
         let h = self.model.header();
-        let (columns, rows) = (self.columns.len() as u64, self.grid.row_height(0) as u64);
-        let latents = columns * rows * h.m as u64 * 2 * 2;
-        let features = columns * 2 * (BAND as u64 + 4) * h.c8 as u64 * 2 * 4;
-        latents + features + self.model.network_bytes(false)
+        let rows = self.grid.row_height(self.rows.start * LATENT / self.grid.tile()) as u64;
+        let latents = memory::features(self.columns.len() as u64 * rows, h.m);
+        let places: Vec<_> = self.places(0).collect();
+        let widest = places.iter().map(|place| place.columns.len() as u64).max().unwrap_or(0);
+        let at_once = if by_tile(places.len()) { rayon::current_num_threads().min(places.len()) } else { 1 };
+        // The features and the context of a tile, and what the entropy network holds.
+        let tiles = memory::features(widest * rows, 2 * h.m + 4 * h.ce) * at_once as u64;
+        let transform = memory::transform(h, self.columns.len() as u64);
+        let several = |bytes: u64| if places.len() > 1 { bytes } else { 0 };
+        // Behind the first row of tiles, the transform has its rows and its pool.
+        let waiting = if self.grid.rows_of(&self.rows).len() > 1 { transform + latents } else { 0 };
+        let samples = (8 * BAND * self.output().row_len()) as u64;
+        self.model.network_bytes(false) + samples + (waiting + several(latents) + tiles.max(latents)).max(latents + transform)
     }
 
     /// How the rows of cells that [`Pass::run`] hands out become samples.
@@ -109,12 +118,16 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
+    /// The tiles of a row that hold wanted columns.
+    fn places(&self, row: usize) -> impl Iterator<Item = TilePlace> {
+        self.grid.row(row).filter(|place| place.columns.start < self.columns.end && self.columns.start < place.columns.end)
+    }
+
     /// Decodes the wanted columns of a row of tiles, as features for the synthesis. `above` is the row of features over it.
     fn row_of_tiles(&self, engine: &Engine, row: usize, done: u32, above: Option<&Tensor>) -> Result<Tensor> {
         let (rows, m, wanted) = (self.grid.row_height(row), self.model.header().m, &self.columns);
-        let places: Vec<TilePlace> = self.grid.row(row).filter(|place| place.columns.start < wanted.end && wanted.start < place.columns.end).collect();
-        // Where there are enough tiles, each is one thread's work; else all threads work on one after the other.
-        let by_tile = places.len() > 1 && places.len() >= rayon::current_num_threads();
+        let places: Vec<TilePlace> = self.places(row).collect();
+        let by_tile = by_tile(places.len());
         let decode = |place: &TilePlace| {
             report(&self.decoder.progress, done, self.area.height as u32)?;
             self.tile(place, rows, &Engine::new(!by_tile)?)

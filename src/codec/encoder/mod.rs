@@ -10,11 +10,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::sample::Sample;
-use super::{BAND, Limits, Progress, Quality, report};
+use super::{BAND, Limits, Progress, Quality, by_tile, memory, report};
 use crate::container::{self, Head};
 use crate::entropy::{TileShape, encode_tile};
 use crate::net::{Engine, Model};
-use crate::picture::tiles::{Grid, TilePlace};
+use crate::picture::tiles::{Grid, LATENT, TilePlace};
 use crate::{Error, Picture, Result};
 use latents::{LatentRows, RowSource};
 pub use layout::Layout;
@@ -151,7 +151,7 @@ impl Encoder {
             model_id: model.id(),
         };
         let (grid, quality) = (head.grid(), self.quality.get());
-        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", memory(&grid, &layout, &model))?;
+        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", estimate(&grid, &layout, &model))?;
         let engine = Engine::new(true)?;
         let mut latents = LatentRows::new(source, layout, &model, &grid, quality)?;
         let mut tiles = Vec::new();
@@ -171,15 +171,14 @@ impl Encoder {
     /// [`Error::Unsupported`] if the model cannot encode.
     pub fn memory_for_rows(&self, layout: Layout) -> Result<u64> {
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
-        Ok(memory(&Grid::new(layout.width(), layout.height(), 1 << self.tile_log2), &layout, &model))
+        Ok(estimate(&Grid::new(layout.width(), layout.height(), 1 << self.tile_log2), &layout, &model))
     }
 
     /// Codes a row of tiles from its latents `[rows][columns of the picture][m]`. `stop` is asked before each tile whether to go on.
     fn encode_row(&self, y: &[i32], model: &Model, grid: &Grid, row: usize, stop: impl Fn() -> Result<()> + Sync) -> Result<Vec<Vec<u8>>> {
         let (m, rows, quality, analysis) = (model.header().m, grid.row_height(row), self.quality.get(), model.analysis()?);
         let places: Vec<_> = grid.row(row).collect();
-        // Where there are enough tiles, each is one thread's work; else all threads work on one after the other.
-        let by_tile = places.len() > 1 && places.len() >= rayon::current_num_threads();
+        let by_tile = by_tile(places.len());
         let code = |place: &TilePlace| {
             stop()?;
             let columns = place.columns.clone();
@@ -196,11 +195,15 @@ impl Encoder {
 }
 
 /// About how many bytes encoding takes at its peak, with the model.
-fn memory(grid: &Grid, layout: &Layout, model: &Model) -> u64 {
+fn estimate(grid: &Grid, layout: &Layout, model: &Model) -> u64 {
     let h = model.header();
     let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
-    let latents = columns * rows * h.m as u64 * 4 * 2;
-    let features = columns * 2 * (BAND as u64 + 4) * h.c8 as u64 * 2 * 4;
-    let samples = BAND as u64 * 8 * layout.row_len() as u64;
-    latents + features + samples + model.network_bytes(true)
+    // 32-bit latents of a row of tiles, and of those that the last band gave beyond it.
+    let latents = memory::features(columns * (rows + BAND as u64), 2 * h.m);
+    let tile = (grid.tile() / LATENT) as u64;
+    let at_once = if by_tile(grid.per_row()) { rayon::current_num_threads().min(grid.per_row()) } else { 1 };
+    // A tile's latents, its symbols of 8 bytes, its context, and what the entropy network holds.
+    let tiles = memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + 2 * h.m + 6 * h.ce) * at_once as u64;
+    let samples = (8 * BAND.min(grid.height / 8) * layout.row_len()) as u64;
+    model.network_bytes(true) + samples + latents + tiles + memory::transform(h, columns)
 }

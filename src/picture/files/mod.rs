@@ -3,6 +3,7 @@
 mod colour;
 mod format;
 mod headers;
+mod rows;
 mod samples;
 mod write;
 
@@ -17,6 +18,7 @@ use super::{MAX_SIDE, Orientation, Picture, try_filled};
 use crate::{Error, Limits, Result};
 pub use format::FileFormat;
 use headers::Headers;
+pub use rows::{PictureRows, write_rows};
 pub use write::write_picture;
 
 /// Something about a picture file that did not make it into the [`Picture`], or not as it was. Worth a line on the screen.

@@ -1,17 +1,18 @@
 //! `aei encode`.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aei::{Encoder, FileFormat, Picture, Quality};
+use aei::{Encoder, FileFormat, Layout, Notice, Picture, PictureRows, Quality};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
 
 use super::{Common, Session, bits_per_pixel, megapixels_per_second};
 use crate::failure::{At as _, Cause, Failure};
-use crate::paths::{self, Job};
+use crate::paths::{self, Job, Place};
 
 /// Turn pictures into .aei files
 ///
@@ -51,38 +52,37 @@ impl Encode {
         };
         let jobs = paths::plan(&self.inputs, self.output.as_deref(), "aei", |extension| FileFormat::from_extension(extension).is_some())?;
         session.check_outputs(&jobs)?;
-        Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality)))
+        Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality).map(|()| ExitCode::SUCCESS)))
     }
 
     fn file(&self, session: &Session, job: &Job, quality: Quality) -> Result<(), Failure> {
         let (console, Job { input, output }) = (&session.console, job);
         let started = Instant::now();
         paths::check_output(output, self.force)?;
-        let bytes = paths::read(input, session.limits.max_file_bytes)?;
-        if bytes.starts_with(b"\x89AEI") {
-            return Err(Failure::new(Cause::BadFile, "this is an aei file already; did you mean `aei decode`?")).at(input);
-        }
-        let (picture, notices) = Picture::from_file_bytes(&bytes, &session.limits).at(input)?;
-        let input_bytes = bytes.len() as u64;
-        // A large picture's file is large too, and no longer needed.
-        drop(bytes);
-        for notice in &notices {
+        let source = Source::open(session, input)?;
+        for notice in source.notices() {
             console.notice(input, notice);
         }
+        let (layout, input_bytes) = (source.layout(), source.file_bytes);
+        let notices: Vec<String> = source.notices().iter().map(ToString::to_string).collect();
 
         let progress = console.progress(input);
-        let mut encoder = Encoder::new().quality(quality).tile_size(self.tile_size)?.on_progress(progress.callback());
+        let mut encoder = Encoder::new().quality(quality).tile_size(self.tile_size)?.max_memory(session.limits.max_memory).on_progress(progress.callback());
         if let Some(model) = &session.model {
             encoder = encoder.model(model.clone());
         }
         let read = started.elapsed();
-        let file = encoder.encode(&picture).at(input)?;
+        let file = match source.picture {
+            Content::Whole(picture, _) => encoder.encode(&picture),
+            Content::Rows(mut rows) => encoder.encode_rows(layout, |part| rows.read(part)),
+        };
+        let file = file.at(input)?;
         drop(progress);
         let encoded = started.elapsed();
         paths::write(output, &file, self.force)?;
 
         let (seconds, output_bytes) = (started.elapsed().as_secs_f64(), file.len() as u64);
-        let (width, height) = (picture.width(), picture.height());
+        let (width, height) = (layout.width(), layout.height());
         let bpp = bits_per_pixel(output_bytes, width, height);
         console.detail(format_args!(
             "{input}: read in {:.3} s, encoded in {:.3} s, written in {:.3} s",
@@ -96,13 +96,13 @@ impl Encode {
                 "output": output.to_string(),
                 "width": width,
                 "height": height,
-                "channels": picture.channels().count(),
+                "channels": layout.channels().count(),
                 "quality_index": quality.get(),
                 "input_bytes": input_bytes,
                 "output_bytes": output_bytes,
                 "bits_per_pixel": bpp,
                 "seconds": seconds,
-                "notices": notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "notices": notices,
             }));
         }
         console.say(format_args!(
@@ -111,5 +111,53 @@ impl Encode {
             megapixels_per_second(width, height, seconds)
         ));
         Ok(())
+    }
+}
+
+/// Pictures of more pixels than this are read row by row, if their format allows it.
+const LARGE: u64 = 1 << 24;
+
+/// A picture to encode.
+struct Source {
+    picture: Content,
+    file_bytes: u64,
+}
+
+enum Content {
+    Whole(Picture, Vec<Notice>),
+    Rows(Box<PictureRows<File>>),
+}
+
+impl Source {
+    fn open(session: &Session, input: &Place) -> Result<Self, Failure> {
+        if let Some(file) = paths::open_regular(input)? {
+            let file_bytes = file.metadata().at(input)?.len();
+            // Whatever is wrong with the file, reading it as a whole tells it better.
+            if let Ok(Some(rows)) = PictureRows::open(file, &session.limits)
+                && u64::from(rows.layout().width()) * u64::from(rows.layout().height()) > LARGE
+            {
+                return Ok(Self { picture: Content::Rows(Box::new(rows)), file_bytes });
+            }
+        }
+        let bytes = paths::read(input, session.limits.max_file_bytes)?;
+        if bytes.starts_with(b"\x89AEI") {
+            return Err(Failure::new(Cause::BadFile, "this is an aei file already; did you mean `aei decode`?")).at(input);
+        }
+        let (picture, notices) = Picture::from_file_bytes(&bytes, &session.limits).at(input)?;
+        Ok(Self { picture: Content::Whole(picture, notices), file_bytes: bytes.len() as u64 })
+    }
+
+    fn layout(&self) -> Layout {
+        match &self.picture {
+            Content::Whole(picture, _) => picture.into(),
+            Content::Rows(rows) => rows.layout(),
+        }
+    }
+
+    fn notices(&self) -> &[Notice] {
+        match &self.picture {
+            Content::Whole(_, notices) => notices,
+            Content::Rows(rows) => rows.notices(),
+        }
     }
 }
