@@ -22,6 +22,9 @@ pub enum Error {
     /// The file uses something this version of the crate cannot do. A newer version may.
     #[error("{0}")]
     Unsupported(String),
+    /// The work was stopped because a progress callback returned [`ControlFlow::Break`](std::ops::ControlFlow::Break). Nobody's fault.
+    #[error("the work was stopped")]
+    Cancelled,
     /// The model file is damaged, or not the one that the picture was made with.
     #[error("{0}")]
     Model(String),

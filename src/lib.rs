@@ -15,6 +15,34 @@
 //! # Ok::<(), aei::Error>(())
 //! ```
 //!
+//! Parts of large files, and pictures that do not fit into memory:
+//!
+//! ```
+//! # use aei::{Channels, Decoder, Encoder, Layout};
+//! # let path = std::env::temp_dir().join(format!("aei-doctest-{}.aei", std::process::id()));
+//! let mut next_row = 0;
+//! let file = Encoder::new().encode_rows(Layout::new(300, 500, Channels::Gray)?, |rows| {
+//!     rows.chunks_exact_mut(300).for_each(|row| {
+//!         row.fill((next_row / 2) as u8);
+//!         next_row += 1;
+//!     });
+//!     Ok(())
+//! })?;
+//! # std::fs::write(&path, &file)?;
+//!
+//! let decoder = Decoder::open(&path)?; // reads the header and the tile index
+//! let part = decoder.decode_region(100, 400, 64, 64)?; // reads the tiles around the part
+//! let mut rows_done = 0;
+//! decoder.decode_rows(|first_row, rows| {
+//!     assert_eq!(first_row as usize, rows_done);
+//!     rows_done += rows.len() / 300;
+//!     Ok(())
+//! })?;
+//! assert_eq!((part.width(), rows_done), (64, 500));
+//! # std::fs::remove_file(&path)?;
+//! # Ok::<(), aei::Error>(())
+//! ```
+//!
 //! Work is spread over the current `rayon` thread pool: call from within `ThreadPool::install` to choose the number of threads.
 //!
 //! # Parts
@@ -39,10 +67,10 @@ pub mod metrics;
 mod net;
 mod picture;
 
-pub use codec::{Breakdown, Decoder, DecoderOptions, Encoder, Limits, Quality};
+pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Encoder, Layout, Limits, LostAlpha, LostTile, Quality};
 pub use container::Info;
 pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};
 #[cfg(feature = "files")]
-pub use picture::files::{FileFormat, Notice, read_picture, write_notices, write_picture};
+pub use picture::files::{FileFormat, Notice, PictureRows, read_picture, write_notices, write_picture, write_rows, write_rows_with};
 pub use picture::{Channels, Metadata, Orientation, Picture, SampleDepth, Samples};

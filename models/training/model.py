@@ -17,14 +17,19 @@ QUALITIES = 64                      # quality indices 0 (smallest file) .. 63 (b
 SCALE_LEVELS = 64                   # quantised standard deviations of the Gaussian tables
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
 LAMBDA_MIN, LAMBDA_MAX = 0.0010, 0.5
+LAMBDAS = ((0, LAMBDA_MIN), (QUALITIES - 1, LAMBDA_MAX))  # (quality, lambda), straight lines in log lambda between them
 SLOPE = 0.125
 LOG_MIN = math.log(SCALE_MIN)
 LOG_STEP = (math.log(SCALE_MAX) - LOG_MIN) / (SCALE_LEVELS - 1)
 
 
-def lambda_of(q):
-    """Rate-distortion weight of quality q (tensor or float), for loss = bpp + lambda * 255^2 * MSE."""
-    return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (q / (QUALITIES - 1))
+def lambda_of(q, nodes=LAMBDAS):
+    """Rate-distortion weight of quality q (tensor or number), for loss = bpp + lambda * 255^2 * MSE: float32 tensor of q's shape."""
+    q = torch.as_tensor(q, dtype=torch.float32)
+    at, log = (torch.tensor(v, dtype=torch.float32, device=q.device) for v in ([n for n, _ in nodes], [math.log(v) for _, v in nodes]))
+    right = torch.bucketize(q, at[1:-1], right=True) + 1
+    t = (q - at[right - 1]) / (at[right] - at[right - 1])
+    return (log[right - 1] + t * (log[right] - log[right - 1])).exp()
 
 
 class Gain(nn.Module):
@@ -141,12 +146,24 @@ def scale_of(index):
     return torch.exp(LOG_MIN + index * LOG_STEP)
 
 
+P_MIN = 1e-9
+
+
 def bits(value, scale):
-    """Bits of `value` (zero-mean residual, unit bins) under a Gaussian of `scale`."""
+    """Bits of `value` (zero-mean residual, unit bins) under a Gaussian of `scale`, limited to -log2(P_MIN).
+
+    At the limit the number is flat but its gradient is not: it is that of a tail which goes on from the Gaussian six deviations out, where the limit
+    begins, with the logarithm of the distance. Without it nothing tells the network about the very values that it is most wrong about, such as those
+    that it takes for certain in patterns unlike any photograph.
+    """
     v = value.abs()
     upper, lower = (0.5 - v) / scale, (-0.5 - v) / scale
     p = 0.5 * (torch.erfc(-upper * 2 ** -0.5) - torch.erfc(-lower * 2 ** -0.5))
-    return -torch.log2(p.clamp_min(1e-9))
+    out = -torch.log2(p.clamp_min(P_MIN))
+    if not torch.is_grad_enabled():
+        return out
+    tail = 36 / math.log(2) * torch.where(p < P_MIN, -upper, 1.0).log()
+    return out + (tail - tail.detach())
 
 
 def ste_round(x):
@@ -154,12 +171,26 @@ def ste_round(x):
 
 
 class Codec(nn.Module):
-    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2):
+    """`lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone. `config` has them where they are not the usual."""
+
+    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2, lambdas=None):
         super().__init__()
         self.config = dict(c8=c8, c16=c16, m=m, nz=nz, ce=ce, n8=n8, n16=n16)
+        self.lambdas = LAMBDAS
+        if lambdas is not None:
+            self.set_lambdas(lambdas)
         self.analysis, self.synthesis = Analysis(c8, c16, m, n8, n16), Synthesis(c8, c16, m, n8, n16)
         self.hyper_analysis = nn.Sequential(nn.Conv2d(m, ce, 1), Block(ce), down(ce, ce), Block(ce), down(ce, nz))
         self.entropy = EntropyNet(m, nz, ce)
+
+    def set_lambdas(self, nodes):
+        """Train for other lambdas from now on; the gains stay as they are (see `move_gains`)."""
+        nodes = [[float(q), float(v)] for q, v in nodes]
+        ends, rising = (nodes[0][0], nodes[-1][0]), all(a[0] < b[0] and 0 < a[1] < b[1] for a, b in zip(nodes, nodes[1:]))
+        if len(nodes) < 2 or ends != (0, QUALITIES - 1) or not rising:
+            raise ValueError(f"lambdas have to rise from quality 0 to {QUALITIES - 1}: {nodes}")
+        self.lambdas = nodes
+        self.config["lambdas"] = nodes
 
     def forward(self, x, q):
         """Image and quality indices [B] -> reconstruction, bits of y and bits of z per image [B]."""
@@ -182,6 +213,23 @@ class Codec(nn.Module):
             y_bits = y_bits + (bits(r_eval, scale_of(index)) * mask).sum((1, 2, 3))
             y_hat = torch.where(mask, symbol + mean, y_hat)
         return self.synthesis(y_hat, q), y_bits, z_bits
+
+
+def move_gains(net, old, new):
+    """Give every quality the gains that belonged to its new lambda, where `net` was trained for the lambdas `old`; beyond the ends of `old` the gains
+    go on as they ended. So a network starts on a longer range of lambda about where it was."""
+    fine = torch.arange(0, QUALITIES - 1 + 1e-3, 0.25)
+    log_old = lambda_of(fine, old).log()
+    with torch.no_grad():
+        for gain in (m for m in net.modules() if isinstance(m, Gain)):
+            n = gain.log.shape[0] - 1
+            wanted = lambda_of(torch.arange(n + 1) * ((QUALITIES - 1) / n), new).log()
+            right = torch.searchsorted(log_old, wanted).clamp(1, len(fine) - 1)
+            t = (wanted - log_old[right - 1]) / (log_old[right] - log_old[right - 1])
+            position = (fine[right - 1] + t * 0.25) * (n / (QUALITIES - 1))
+            low = position.floor().clamp(0, n - 1).long()
+            w = (position - low)[:, None].to(gain.log)
+            gain.log.copy_(gain.log[low] * (1 - w) + gain.log[low + 1] * w)
 
 
 def init_linear(net):

@@ -6,6 +6,7 @@ All of it is float64 with ties broken by position, so it comes out the same wher
 """
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 
@@ -83,6 +84,7 @@ def ideal_bits(s: float) -> float:
     return total
 
 
+@functools.cache
 def best_table(s: float) -> list[int]:
     """The table with the fewest expected bits over R; R is sought on a grid of a fiftieth of s, since the minimum is flat."""
     step = max(1, round(s / 50))

@@ -4,9 +4,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytest.importorskip("PIL", reason="Pillow is not installed")
+import numpy as np
 
 import aem
 import calibrate

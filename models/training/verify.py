@@ -21,11 +21,7 @@ import calibrate
 import export
 import integer
 import model
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    error = float(((a.astype(np.float64) - b.astype(np.float64)) ** 2).mean())
-    return 10 * np.log10(255 ** 2 / max(error, 1e-9))
+from rd import psnr
 
 
 def float_codec(net: model.Codec, padded: np.ndarray, q: int) -> tuple[np.ndarray, float]:

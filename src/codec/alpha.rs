@@ -1,15 +1,15 @@
 //! The alpha plane: without loss, a zlib stream of filtered rows for each row of tiles, as PNG has them (R2.12).
 
-use rayon::prelude::*;
+use std::borrow::Cow;
 
 use crate::container::deflate::{Inflate, deflate};
-use crate::picture::samples::Sample;
+use crate::picture::samples::{Sample, narrow};
 use crate::picture::tiles::Grid;
 use crate::picture::try_filled;
-use crate::{Error, Picture, Result, SampleDepth, Samples};
+use crate::{Error, Layout, Result, SampleDepth};
 
 /// How hard the encoder tries, 0 to 9.
-const LEVEL: u32 = 7;
+const LEVEL: u32 = 6;
 /// Number of filters: none, left, above, mean of both, Paeth.
 const FILTERS: u8 = 5;
 
@@ -34,27 +34,57 @@ fn predict(filter: u8, a: u8, b: u8, c: u8) -> u8 {
     }
 }
 
-/// The zlib streams of a picture's alpha plane, one for each row of tiles, and the plane's depth; `None` if the picture has no alpha.
-pub(super) fn encode(picture: &Picture, grid: &Grid) -> Result<Option<(SampleDepth, Vec<Vec<u8>>)>> {
-    if !picture.channels().has_alpha() {
-        return Ok(None);
-    }
-    let bands = |row: usize| match picture.data() {
-        Samples::U8(samples) => encode_band(&band(picture, grid, row, samples, |v, out| out.push(v))?, picture.width() as usize, 1),
-        Samples::U16(samples) => encode_band(&band(picture, grid, row, samples, |v, out| out.extend(v.to_be_bytes()))?, 2 * picture.width() as usize, 2),
-    };
-    Ok(Some((picture.depth(), (0..grid.rows()).into_par_iter().map(bands).collect::<Result<_>>()?)))
+/// Takes a picture's rows from the top and packs their alpha, one zlib stream for each row of tiles.
+pub(super) struct AlphaEncoder {
+    /// Rows of pixels of a row of tiles, and of the picture.
+    band_rows: usize,
+    height: usize,
+    width: usize,
+    count: usize,
+    depth: SampleDepth,
+    /// Rows that have been taken, and the bytes of those that have not been packed.
+    rows: usize,
+    bytes: Vec<u8>,
+    bands: Vec<Vec<u8>>,
 }
 
-/// The bytes of a band's alpha samples.
-fn band<S: Sample>(picture: &Picture, grid: &Grid, row: usize, samples: &[S], push: impl Fn(S, &mut Vec<u8>)) -> Result<Vec<u8>> {
-    let (width, count) = (picture.width() as usize, picture.channels().count());
-    let rows = grid.pixel_rows(row, picture.height() as usize);
-    let mut bytes = Vec::new();
-    let len = rows.len() * width * size_of::<S>();
-    bytes.try_reserve_exact(len).map_err(|_| Error::Limits(format!("there is no memory for {len} more bytes")))?;
-    samples[rows.start * width * count..rows.end * width * count].chunks_exact(count).for_each(|pixel| push(pixel[count - 1], &mut bytes));
-    Ok(bytes)
+impl AlphaEncoder {
+    /// `None` if the picture has no alpha.
+    pub(super) fn new<S: Sample>(layout: &Layout, grid: &Grid) -> Result<Option<Self>> {
+        if !layout.channels().has_alpha() {
+            return Ok(None);
+        }
+        let (width, height) = (layout.width() as usize, layout.height() as usize);
+        let mut bytes = Vec::new();
+        let len = width * grid.tile().min(height) * size_of::<S>();
+        bytes.try_reserve_exact(len).map_err(|_| Error::Limits(format!("there is no memory for {len} more bytes")))?;
+        let depth = if size_of::<S>() == 1 { SampleDepth::Eight } else { SampleDepth::Sixteen };
+        Ok(Some(Self { band_rows: grid.tile(), height, width, count: layout.channels().count(), depth, rows: 0, bytes, bands: Vec::new() }))
+    }
+
+    /// Takes the next rows.
+    pub(super) fn push<S: Sample>(&mut self, rows: &[S]) -> Result<()> {
+        for row in rows.chunks_exact(self.width * self.count) {
+            for pixel in row.chunks_exact(self.count) {
+                let alpha = pixel[self.count - 1].to_u16();
+                match self.depth {
+                    SampleDepth::Eight => self.bytes.push(narrow(alpha)),
+                    SampleDepth::Sixteen => self.bytes.extend(alpha.to_be_bytes()),
+                }
+            }
+            self.rows += 1;
+            if self.rows == self.height || self.rows.is_multiple_of(self.band_rows) {
+                self.bands.push(encode_band(&self.bytes, self.width * self.depth.bytes(), self.depth.bytes())?);
+                self.bytes.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Depth, and the zlib streams.
+    pub(super) fn finish(self) -> (SampleDepth, Vec<Vec<u8>>) {
+        (self.depth, self.bands)
+    }
 }
 
 /// Filters and packs rows of `row_len` bytes, of samples of `size` bytes.
@@ -94,7 +124,7 @@ pub(super) struct BandReader<'a> {
 
 impl<'a> BandReader<'a> {
     /// `width` is in pixels.
-    pub(super) fn new(stream: &'a [u8], width: usize, depth: SampleDepth) -> Result<Self> {
+    pub(super) fn new(stream: Cow<'a, [u8]>, width: usize, depth: SampleDepth) -> Result<Self> {
         let len = width * depth.bytes() + 1;
         Ok(Self { stream: Inflate::new(stream, "R2.12"), depth, row: try_filled(len, 0)?, above: try_filled(len, 0)? })
     }
@@ -134,7 +164,21 @@ impl<'a> BandReader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Channels;
+    use crate::{Channels, Picture, Samples};
+
+    fn encode(picture: &Picture, grid: &Grid) -> Option<(SampleDepth, Vec<Vec<u8>>)> {
+        fn rows<S: Sample>(picture: &Picture, grid: &Grid, samples: &[S]) -> Option<AlphaEncoder> {
+            let layout = Layout::from(picture);
+            let mut encoder = AlphaEncoder::new::<S>(&layout, grid).unwrap()?;
+            samples.chunks(layout.row_len() * 37).for_each(|rows| encoder.push(rows).unwrap());
+            Some(encoder)
+        }
+        let encoder = match picture.data() {
+            Samples::U8(samples) => rows(picture, grid, samples),
+            Samples::U16(samples) => rows(picture, grid, samples),
+        };
+        encoder.map(AlphaEncoder::finish)
+    }
 
     /// Smooth parts, edges and noise.
     fn plane(width: usize, height: usize) -> impl Iterator<Item = u16> {
@@ -156,7 +200,7 @@ mod tests {
     }
 
     fn decode(stream: &[u8], width: usize, rows: usize, depth: SampleDepth) -> Result<Vec<u16>> {
-        let mut reader = BandReader::new(stream, width, depth)?;
+        let mut reader = BandReader::new(stream.into(), width, depth)?;
         let mut out = vec![0u16; width * rows * 2];
         for row in out.chunks_exact_mut(width * 2) {
             reader.next_row()?;
@@ -172,13 +216,13 @@ mod tests {
             for depth in [SampleDepth::Eight, SampleDepth::Sixteen] {
                 let picture = picture(width, height, depth);
                 let grid = Grid::new(width as u32, height as u32, 256);
-                let (stored, bands) = encode(&picture, &grid).unwrap().unwrap();
+                let (stored, bands) = encode(&picture, &grid).unwrap();
                 assert_eq!((stored, bands.len()), (depth, grid.rows()));
                 let back: Vec<u16> = (0..bands.len()).flat_map(|b| decode(&bands[b], width, grid.pixel_rows(b, height).len(), depth).unwrap()).collect();
                 assert!(back == picture.samples16().chunks(2).map(|p| p[1]).collect::<Vec<_>>(), "{width}x{height}");
             }
         }
-        assert!(encode(&Picture::gray(1, 1, vec![0]).unwrap(), &Grid::new(1, 1, 256)).unwrap().is_none());
+        assert!(encode(&Picture::gray(1, 1, vec![0]).unwrap(), &Grid::new(1, 1, 256)).is_none());
     }
 
     #[test]

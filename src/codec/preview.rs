@@ -3,30 +3,25 @@
 use super::{Decoder, DecoderOptions, Encoder, Quality};
 use crate::picture::samples::Sample;
 use crate::picture::try_filled;
-use crate::{Error, Picture, Result, Samples};
+use crate::{Error, Layout, Picture, Result};
 
 /// Longest side of the previews that this encoder makes, in pixels.
-const SIDE: u32 = 128;
+pub(super) const SIDE: u32 = 128;
 /// Longest side of a preview in a file (R2.13).
 const MAX_SIDE: u32 = 256;
 /// Most bytes of the file inside the chunk: 1 KB with the chunk's own.
 const MAX_BYTES: usize = 1024 - 12;
 
 impl Encoder {
-    /// The preview's file, if there is to be one: as good as fits into 1 KB.
-    pub(super) fn make_preview(&self, picture: &Picture) -> Result<Option<Vec<u8>>> {
-        if !self.preview {
-            return Ok(None);
-        }
-        let mut side = SIDE;
+    /// The file of a preview: as good as fits into 1 KB.
+    pub(super) fn preview_file(&self, mut small: Picture) -> Result<Option<Vec<u8>>> {
+        let encoder = self.plain();
         loop {
-            let small = shrunk(picture, side)?;
-            let encode = |index: u8| self.clone().preview(false).silent().quality(Quality::index(index)?).encode(&small);
             // The best quality that fits, if size grows with quality; a good one in any case.
             let (mut best, mut low, mut high) = (None, 0, Quality::default().get());
             while low <= high {
                 let middle = (low + high) / 2;
-                let file = encode(middle)?;
+                let file = encoder.clone().quality(Quality::index(middle)?).encode(&small)?;
                 if file.len() <= MAX_BYTES {
                     (best, low) = (Some(file), middle + 1);
                 } else if middle == 0 {
@@ -35,10 +30,13 @@ impl Encoder {
                     high = middle - 1;
                 }
             }
+            let side = small.width().max(small.height());
             if best.is_some() || side == 1 {
                 return Ok(best);
             }
-            side /= 2;
+            let mut shrink = Shrink::new(&Layout::from(&small), side / 2)?;
+            shrink.push(&*small.samples());
+            small = shrink.finish()?;
         }
     }
 }
@@ -49,12 +47,13 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`], about the preview: the picture itself may be whole all the same.
     pub fn preview(&self) -> Result<Option<Picture>> {
-        let Some((file, intact)) = self.container.preview() else { return Ok(None) };
+        let Some(preview) = self.container.preview() else { return Ok(None) };
+        let (file, intact) = preview?;
         if !intact {
             return Err(Error::format("R2.13", "the preview is damaged: its checksum is wrong"));
         }
         let options = DecoderOptions { limits: self.limits, model: self.model.clone(), ..DecoderOptions::default() };
-        let decoder = Decoder::with_options(file, options)?;
+        let decoder = Decoder::with_options(&file[..], options)?;
         let info = decoder.info();
         if info.width > MAX_SIDE || info.height > MAX_SIDE {
             return Err(Error::format("R2.13", format!("the preview has {}x{} pixels", info.width, info.height)));
@@ -66,58 +65,81 @@ impl Decoder {
     }
 }
 
-/// The picture with sides of at most `side` pixels, by exact means over areas, without alpha and metadata. Pixels count as much as they are opaque.
-fn shrunk(picture: &Picture, side: u32) -> Result<Picture> {
-    let longest = picture.width().max(picture.height());
-    let fit = |v: u32| if longest <= side { v } else { ((u64::from(v) * u64::from(side) + u64::from(longest) / 2) / u64::from(longest)).max(1) as u32 };
-    let (width, height) = (fit(picture.width()), fit(picture.height()));
-    let samples = match picture.data() {
-        Samples::U8(samples) => means(picture, samples, width as usize, height as usize)?,
-        Samples::U16(samples) => means(picture, samples, width as usize, height as usize)?,
-    };
-    Ok(Picture::new(width, height, picture.channels().without_alpha(), samples)?.with_orientation(picture.orientation()))
+/// Makes a small picture of a large one's rows, by exact means over areas, without alpha. Pixels count as much as they are opaque.
+pub(super) struct Shrink {
+    layout: Layout,
+    width: usize,
+    height: usize,
+    /// The next row of the large picture.
+    row: usize,
+    /// For each pixel the sums of colours times opacity, and of opacity. Sides, samples and opacity are below 2^16 each, so the sums of products of the four fit
+    /// 64 bits.
+    sums: Vec<[u64; 4]>,
 }
 
-/// How much of each input position is in an output position, in units of which an input position has `to`: (input, amount).
-fn shares(out: usize, from: usize, to: usize) -> impl Iterator<Item = (usize, u64)> {
-    // Output positions are `from` units wide, input positions `to`.
-    let (start, end) = (out * from, (out + 1) * from);
-    (start / to..end.div_ceil(to)).map(move |i| (i, (end.min((i + 1) * to) - start.max(i * to)) as u64))
-}
+impl Shrink {
+    /// To sides of at most `side` pixels.
+    pub(super) fn new(layout: &Layout, side: u32) -> Result<Self> {
+        let longest = layout.width().max(layout.height());
+        let fit =
+            |v: u32| if longest <= side { v } else { ((u64::from(v) * u64::from(side) + u64::from(longest) / 2) / u64::from(longest)).max(1) as u32 } as usize;
+        let (width, height) = (fit(layout.width()), fit(layout.height()));
+        Ok(Self { layout: *layout, width, height, row: 0, sums: try_filled(width * height, [0; 4])? })
+    }
 
-fn means<S: Sample>(picture: &Picture, samples: &[S], width: usize, height: usize) -> Result<Vec<u8>> {
-    let (from_width, from_height, channels) = (picture.width() as usize, picture.height() as usize, picture.channels());
-    let (count, colours) = (channels.count(), channels.without_alpha().count());
-    let mut out = try_filled(width * height * colours, 0)?;
-    // Sums of colours times opacity, and of opacity. Sides, samples and opacity are below 2^16 each, so the sums of products of the four fit 64 bits.
-    let mut sums: Vec<[u64; 4]> = try_filled(width, [0; 4])?;
-    for (y, row) in out.chunks_exact_mut(width * colours).enumerate() {
-        sums.fill([0; 4]);
-        for (line, part) in shares(y, from_height, height) {
-            let line = &samples[line * from_width * count..][..from_width * count];
-            for (x, sum) in sums.iter_mut().enumerate() {
-                for (column, share) in shares(x, from_width, width) {
-                    let pixel = &line[column * count..][..count];
+    /// Takes the next rows.
+    pub(super) fn push<S: Sample>(&mut self, rows: &[S]) {
+        let (from_width, from_height, channels) = (self.layout.width() as usize, self.layout.height() as usize, self.layout.channels());
+        let (count, colours) = (channels.count(), channels.without_alpha().count());
+        for line in rows.chunks_exact(self.layout.row_len()) {
+            for (y, part) in shares(self.row, self.height, from_height) {
+                for (column, pixel) in line.chunks_exact(count).enumerate() {
                     let opacity = if channels.has_alpha() { u64::from(pixel[count - 1].to_u16()) } else { 1 };
-                    let weight = part * share * opacity;
-                    sum.iter_mut().zip(&pixel[..colours]).for_each(|(sum, v)| *sum += weight * u64::from(v.to_u16()));
-                    sum[3] += weight;
+                    for (x, share) in shares(column, self.width, from_width) {
+                        let weight = part * share * opacity;
+                        let sum = &mut self.sums[y * self.width + x];
+                        sum.iter_mut().zip(&pixel[..colours]).for_each(|(sum, v)| *sum += weight * u64::from(v.to_u16()));
+                        sum[3] += weight;
+                    }
                 }
             }
+            self.row += 1;
         }
-        for (pixel, sum) in row.chunks_exact_mut(colours).zip(&sums) {
+    }
+
+    /// The small picture, when all rows have been taken.
+    pub(super) fn finish(self) -> Result<Picture> {
+        let channels = self.layout.channels().without_alpha();
+        let mut samples = try_filled(self.width * self.height * channels.count(), 0)?;
+        for (pixel, sum) in samples.chunks_exact_mut(channels.count()).zip(&self.sums) {
             // What is wholly transparent has no colour: the middle costs least.
             let level = |v: u64| if sum[3] == 0 { 128 } else { ((v / sum[3] + 128) / 257) as u8 };
             pixel.iter_mut().zip(sum).for_each(|(out, v)| *out = level(*v));
         }
+        Ok(Picture::new(self.width as u32, self.height as u32, channels, samples)?.with_orientation(self.layout.orientation()))
     }
-    Ok(out)
+}
+
+/// In which output positions an input position is, and how much of it, where `from` input positions become `to`: (output, amount in units of `1 / from`).
+fn shares(input: usize, to: usize, from: usize) -> impl Iterator<Item = (usize, u64)> {
+    // Input positions are `to` units wide, output positions `from`.
+    let (start, end) = (input * to, (input + 1) * to);
+    (start / from..end.div_ceil(from)).map(move |i| (i, (end.min((i + 1) * from) - start.max(i * from)) as u64))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Channels;
+    use crate::{Channels, Samples};
+
+    fn shrunk(picture: &Picture, side: u32) -> Result<Picture> {
+        let mut shrink = Shrink::new(&Layout::from(picture), side)?;
+        match picture.data() {
+            Samples::U8(samples) => shrink.push(samples),
+            Samples::U16(samples) => shrink.push(samples),
+        }
+        shrink.finish()
+    }
 
     #[test]
     fn areas_are_averaged_exactly() {

@@ -229,6 +229,7 @@ fn progress_ends_at_the_height() {
         move |done, total| {
             assert!(done <= total && total == 300);
             assert!(seen.swap(done, Ordering::Relaxed) <= done);
+            std::ops::ControlFlow::Continue(())
         }
     };
     let file = Encoder::new().tile_size(256).unwrap().on_progress(note(&seen)).encode(&scene(20, 300, Channels::Gray, 1)).unwrap();
@@ -239,7 +240,7 @@ fn progress_ends_at_the_height() {
 
 #[test]
 fn r2_6_another_model_is_refused() {
-    let mut head = container::Container::parse(Encoder::new().encode(&scene(9, 9, Channels::Rgb, 1)).unwrap()).unwrap().head;
+    let mut head = container::Container::parse(Encoder::new().encode(&scene(9, 9, Channels::Rgb, 1)).unwrap().into()).unwrap().head;
     head.model_id = ModelId([0; 8]);
     let file = container::assemble(&head, &Attachments::default(), &[CodedTile { skip_below: 0, stream: vec![] }]).unwrap();
     let error = Decoder::new(&file[..]).unwrap().decode().unwrap_err();

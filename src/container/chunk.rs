@@ -14,8 +14,12 @@ pub(crate) struct Chunk<'a> {
     pub(crate) payload: &'a [u8],
     /// Position of the payload in the file.
     pub(crate) start: usize,
-    /// Whether the CRC is right. Only a preview is handed out where it is not: the picture does not depend on it.
-    pub(crate) intact: bool,
+}
+
+impl From<ChunkError> for Error {
+    fn from(error: ChunkError) -> Self {
+        Error::format(error.rule, error.message)
+    }
 }
 
 impl Chunk<'_> {
@@ -54,32 +58,48 @@ impl<'a> Chunks<'a> {
     /// The next chunk. The end of the data is an error: the last chunk of a file says that it is the last.
     pub(crate) fn next_chunk(&mut self) -> std::result::Result<Chunk<'a>, ChunkError> {
         let at = self.position;
-        let truncated = || ChunkError { rule: "R2.5", message: format!("the file is truncated: it ends within the chunk at byte {at}") };
-        let (header, rest) = self.rest.split_at_checked(8).ok_or_else(truncated)?;
-        let kind = [header[0], header[1], header[2], header[3]];
-        let letters = kind[..3].iter().all(u8::is_ascii_alphabetic) && (kind[3].is_ascii_alphabetic() || kind[3] == b' ');
-        if !letters {
-            return Err(ChunkError { rule: "R2.2", message: format!("there is no chunk at byte {at}: the file is damaged") });
-        }
-        let length = LittleEndian::read_u32(&header[4..]);
-        if length > MAX_PAYLOAD {
-            return Err(ChunkError { rule: "R2.2", message: format!("the chunk at byte {at} claims {length} bytes: the file is damaged") });
-        }
+        let truncated = || truncated(at as u64);
+        let (header, rest) = self.rest.split_first_chunk().ok_or_else(truncated)?;
+        let (kind, length) = parse_header(header, at as u64)?;
         let (payload, rest) = rest.split_at_checked(length as usize).ok_or_else(truncated)?;
         let (stated, rest) = rest.split_at_checked(4).ok_or_else(truncated)?;
-        // The fuzzer would spend its time on guessing checksums.
-        let intact = crc(&kind, &[payload]) == LittleEndian::read_u32(stated) || cfg!(fuzzing);
-        let chunk = Chunk { kind, payload, start: at + 8, intact };
-        if !intact && &kind != b"prev" {
-            return Err(ChunkError { rule: "R2.3", message: format!("the chunk {} at byte {at} is damaged: its checksum is wrong", chunk.name()) });
-        }
+        let chunk = Chunk { kind, payload, start: at + 8 };
+        check_crc(&kind, payload, LittleEndian::read_u32(stated), at as u64)?;
         self.position += 12 + length as usize;
         self.rest = rest;
         Ok(chunk)
     }
 }
 
-fn crc(kind: &[u8; 4], parts: &[&[u8]]) -> u32 {
+/// Type and payload length from the first bytes of a chunk at `at` (R2.2).
+pub(crate) fn parse_header(header: &[u8; 8], at: u64) -> std::result::Result<([u8; 4], u32), ChunkError> {
+    let kind = [header[0], header[1], header[2], header[3]];
+    let letters = kind[..3].iter().all(u8::is_ascii_alphabetic) && (kind[3].is_ascii_alphabetic() || kind[3] == b' ');
+    if !letters {
+        return Err(ChunkError { rule: "R2.2", message: format!("there is no chunk at byte {at}: the file is damaged") });
+    }
+    let length = LittleEndian::read_u32(&header[4..]);
+    if length > MAX_PAYLOAD {
+        return Err(ChunkError { rule: "R2.2", message: format!("the chunk at byte {at} claims {length} bytes: the file is damaged") });
+    }
+    Ok((kind, length))
+}
+
+/// R2.3.
+pub(crate) fn check_crc(kind: &[u8; 4], payload: &[u8], stated: u32, at: u64) -> std::result::Result<(), ChunkError> {
+    // The fuzzer would spend its time on guessing checksums.
+    if crc(kind, &[payload]) != stated && !cfg!(fuzzing) {
+        return Err(ChunkError { rule: "R2.3", message: format!("the chunk {} at byte {at} is damaged: its checksum is wrong", kind.escape_ascii()) });
+    }
+    Ok(())
+}
+
+/// R2.5, for a chunk at `at` that the file does not hold to its end.
+pub(crate) fn truncated(at: u64) -> ChunkError {
+    ChunkError { rule: "R2.5", message: format!("the file is truncated: it ends within the chunk at byte {at}") }
+}
+
+pub(crate) fn crc(kind: &[u8; 4], parts: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(kind);
     for part in parts {

@@ -1,5 +1,6 @@
 //! zlib streams of known length, for metadata and alpha.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use flate2::write::ZlibEncoder;
@@ -19,14 +20,16 @@ pub(crate) fn deflate(bytes: &[u8], level: u32) -> Result<Vec<u8>> {
 #[derive(Debug)]
 pub(crate) struct Inflate<'a> {
     state: Decompress,
-    rest: &'a [u8],
+    stream: Cow<'a, [u8]>,
+    /// Bytes of the stream that have been read.
+    at: usize,
     /// The rule that a wrong stream breaks.
     rule: &'static str,
 }
 
 impl<'a> Inflate<'a> {
-    pub(crate) fn new(stream: &'a [u8], rule: &'static str) -> Self {
-        Self { state: Decompress::new(true), rest: stream, rule }
+    pub(crate) fn new(stream: Cow<'a, [u8]>, rule: &'static str) -> Self {
+        Self { state: Decompress::new(true), stream, at: 0, rule }
     }
 
     fn damaged(&self, what: &str) -> Error {
@@ -51,7 +54,7 @@ impl<'a> Inflate<'a> {
             let (written, status) = self.step(&mut [0])?;
             match status {
                 _ if written > 0 => return Err(self.damaged("is too long")),
-                Status::StreamEnd if self.rest.is_empty() => return Ok(()),
+                Status::StreamEnd if self.at == self.stream.len() => return Ok(()),
                 Status::StreamEnd => return Err(self.damaged("has something behind its end")),
                 Status::Ok => {}
                 Status::BufError => return Err(self.damaged("is too short")),
@@ -62,9 +65,9 @@ impl<'a> Inflate<'a> {
     /// `Status::Ok` only where something was read or written.
     fn step(&mut self, out: &mut [u8]) -> Result<(usize, Status)> {
         let (read, written) = (self.state.total_in(), self.state.total_out());
-        let status = self.state.decompress(self.rest, out, FlushDecompress::None).map_err(|_| self.damaged("is damaged"))?;
+        let status = self.state.decompress(&self.stream[self.at..], out, FlushDecompress::None).map_err(|_| self.damaged("is damaged"))?;
         let (read, written) = ((self.state.total_in() - read) as usize, (self.state.total_out() - written) as usize);
-        self.rest = &self.rest[read..];
+        self.at += read;
         Ok((written, if status == Status::Ok && read == 0 && written == 0 { Status::BufError } else { status }))
     }
 }
@@ -74,7 +77,7 @@ mod tests {
     use super::*;
 
     fn inflate(stream: &[u8], len: usize, piece: usize) -> Result<Vec<u8>> {
-        let mut inflate = Inflate::new(stream, "R0");
+        let mut inflate = Inflate::new(stream.into(), "R0");
         let mut out = vec![0; len];
         out.chunks_mut(piece).try_for_each(|piece| inflate.fill(piece))?;
         inflate.finish()?;

@@ -1,13 +1,14 @@
 //! Chunks that carry what is not the colours: `ICCP`, `EXIF`, `XMP `, `ALPH`, `prev` (SPEC 2.7 to 2.9).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::chunk;
 use super::deflate::{Inflate, deflate};
-use super::{Head, NUMBER_BITS};
+use super::{Head, NUMBER_BITS, number_in};
 use crate::picture::metadata::set_upright;
 use crate::picture::try_filled;
 use crate::{Error, Metadata, Result, SampleDepth};
@@ -50,7 +51,7 @@ impl Block {
         }
         let mut block = try_filled(self.length as usize, 0)?;
         if self.packed {
-            let mut inflate = Inflate::new(data, "R2.10");
+            let mut inflate = Inflate::new(data.into(), "R2.10");
             inflate.fill(&mut block)?;
             inflate.finish()?;
         } else if block.len() == data.len() {
@@ -88,8 +89,8 @@ impl Piece<'_> {
 pub(crate) struct Extras {
     /// In the order of [`BLOCKS`].
     pub(crate) blocks: [Option<Block>; 3],
-    /// For each row of tiles where its zlib stream is.
-    alpha: Vec<Range<u64>>,
+    /// For each row of tiles where its zlib stream is. Some may be missing in salvage.
+    alpha: BTreeMap<usize, Range<u64>>,
     pub(crate) alpha_depth: Option<SampleDepth>,
     /// The preview's file, and whether its sum is right.
     preview: Option<(Range<u64>, bool)>,
@@ -126,20 +127,34 @@ impl Extras {
             return refuse(format!("an ALPH chunk has {} bytes", chunk.payload.len()));
         }
         let word = LittleEndian::read_u32(chunk.payload);
-        let number = word & ((1 << NUMBER_BITS) - 1);
+        let number = number_in(word);
         if number as usize != expected {
             return refuse(format!("ALPH chunk {number} stands where number {expected} should be"));
         }
-        let depth = match word >> NUMBER_BITS {
-            8 => SampleDepth::Eight,
-            16 => SampleDepth::Sixteen,
-            bits => return refuse(format!("alpha of {bits} bits")),
-        };
+        let Some(depth) = depth_in(word) else { return refuse(format!("alpha of {} bits", word >> NUMBER_BITS)) };
         if *self.alpha_depth.get_or_insert(depth) != depth {
             return refuse("ALPH chunks of different depths".into());
         }
-        self.alpha.push(chunk.range(4));
+        self.alpha.insert(expected, chunk.range(4));
         Ok(())
+    }
+
+    /// Takes what can be taken of a damaged file's chunk, in any order.
+    pub(super) fn salvage(&mut self, chunk: &Piece<'_>, head: &Head) {
+        if &chunk.kind != b"ALPH" {
+            // One that is wrong or comes twice is left out.
+            let alpha = std::mem::take(&mut self.alpha);
+            let _ = self.take(chunk, head);
+            self.alpha = alpha;
+            return;
+        }
+        let Some(word) = chunk.payload.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) else { return };
+        let number = number_in(word) as usize;
+        if let (true, true, Some(depth)) = (head.channels.has_alpha(), number < head.grid().rows(), depth_in(word))
+            && *self.alpha_depth.get_or_insert(depth) == depth
+        {
+            self.alpha.entry(number).or_insert(chunk.range(4));
+        }
     }
 
     /// R2.11, when all that stands in front of the tiles has been seen.
@@ -152,19 +167,23 @@ impl Extras {
     }
 
     /// Unpacks the metadata, at most `limit` bytes over all. `read` gives bytes of the file.
-    pub(super) fn metadata<'f>(&self, limit: u64, read: impl Fn(Range<u64>) -> Result<Cow<'f, [u8]>>) -> Result<Metadata> {
+    /// What is damaged is an error, or left out where `lenient`.
+    pub(super) fn metadata<'f>(&self, limit: u64, lenient: bool, read: impl Fn(Range<u64>) -> Result<Cow<'f, [u8]>>) -> Result<Metadata> {
         let total: u64 = self.blocks.iter().flatten().map(|b| u64::from(b.length)).sum();
         if total > limit {
             return Err(Error::Limits(format!("the file holds {total} bytes of metadata, more than the {limit} allowed")));
         }
-        let unpack = |block: &Option<Block>| block.as_ref().map(|b| b.unpack(&read(b.data.clone())?)).transpose();
+        let unpack = |block: &Option<Block>| match block.as_ref().map(|b| b.unpack(&read(b.data.clone())?)).transpose() {
+            Err(Error::Format(_)) if lenient => Ok(None),
+            other => other,
+        };
         let [icc, exif, xmp] = &self.blocks;
         Ok(Metadata { icc: unpack(icc)?, exif: unpack(exif)?, xmp: unpack(xmp)? })
     }
 
     /// Where the zlib stream of a band of alpha is.
     pub(super) fn alpha(&self, band: usize) -> Option<Range<u64>> {
-        self.alpha.get(band).cloned()
+        self.alpha.get(&band).cloned()
     }
 
     /// Where the preview's file is, and whether its sum is right.
@@ -182,9 +201,18 @@ impl Extras {
         let chunk = |r: &Range<u64>| r.end - r.start + CHUNK_OVERHEAD;
         [
             self.blocks.iter().flatten().map(|b| b.chunk_bytes).sum(),
-            self.alpha.iter().map(|r| chunk(r) + 4).sum(),
+            self.alpha.values().map(|r| chunk(r) + 4).sum(),
             self.preview.iter().map(|(r, _)| chunk(r)).sum(),
         ]
+    }
+}
+
+/// The depth in the first word of an `ALPH` chunk.
+fn depth_in(word: u32) -> Option<SampleDepth> {
+    match word >> NUMBER_BITS {
+        8 => Some(SampleDepth::Eight),
+        16 => Some(SampleDepth::Sixteen),
+        _ => None,
     }
 }
 

@@ -3,138 +3,232 @@
 pub(crate) mod chunk;
 pub(crate) mod deflate;
 mod header;
+mod messages;
 mod metadata;
+mod salvage;
+mod source;
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use byteorder::{ByteOrder, LittleEndian};
 
 use crate::entropy::{CodedTile, TileCode};
 use crate::picture::tiles::Grid;
 use crate::{Error, Metadata, Result, SampleDepth};
-use chunk::{Chunk, Chunks};
 pub(crate) use header::Head;
 pub use header::Info;
 pub(crate) use metadata::Extras;
 use metadata::Piece;
+pub(crate) use source::Source;
+use source::{FRAME, Found};
 
 /// `\x89AEI\r\n\x1a\n`: a byte above 127, the name, and line ends that show a transfer in text mode.
 pub(crate) const SIGNATURE: [u8; 8] = *b"\x89AEI\r\n\x1a\n";
 
-/// Bits of the first word of a `TILE` or `ALPH` chunk that are its number; the rest is a property of it.
-const NUMBER_BITS: u32 = 24;
-
 /// Critical types that this crate knows.
 const KNOWN: [&[u8; 4]; 8] = [b"HEAD", b"ICCP", b"EXIF", b"XMP ", b"ALPH", b"TIDX", b"TILE", b"IEND"];
 
-/// A file whose chunks have been found and checked: every CRC is right, every tile is there.
-#[derive(Debug)]
-pub(crate) struct Container {
-    bytes: Vec<u8>,
-    pub(crate) head: Head,
-    pub(crate) extras: Extras,
-    tiles: Vec<Tile>,
+/// Bits of the first word of a `TILE` or `ALPH` chunk that are its number; the rest is a property of it.
+const NUMBER_BITS: u32 = 24;
+
+/// The number in such a word.
+fn number_in(word: u32) -> u32 {
+    word & ((1 << NUMBER_BITS) - 1)
 }
 
-/// Where a tile is in the file.
+/// Where a tile's chunk is.
+#[derive(Debug, Clone, Copy)]
+struct TileSpan {
+    start: u64,
+    /// Bytes of the payload.
+    length: u32,
+}
+
+/// A tile's payload.
 #[derive(Debug)]
-struct Tile {
-    skip_below: u8,
-    stream: Range<usize>,
+pub(crate) struct Tile<'a>(Cow<'a, [u8]>);
+
+impl Tile<'_> {
+    /// The tile's coded data.
+    pub(crate) fn code(&self) -> TileCode<'_> {
+        // The payload has been checked to have the four bytes.
+        let (first, stream) = self.0.split_at_checked(4).unwrap_or_default();
+        TileCode { skip_below: first.last().copied().unwrap_or_default(), stream }
+    }
+}
+
+/// The chunks of a file.
+#[derive(Debug)]
+pub(crate) struct Container {
+    source: Source,
+    pub(crate) head: Head,
+    pub(crate) extras: Extras,
+    tiles: Vec<TileSpan>,
+    /// What is behind the last tile.
+    behind: u64,
+    /// Whether everything has been read and checked. If not, tiles are checked when they are read.
+    checked: bool,
+    /// Tiles that cannot be read, and why: in salvage only.
+    lost: BTreeMap<usize, String>,
 }
 
 impl Container {
-    /// Takes a whole file apart (R2.1 to R2.9).
-    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self> {
-        let mut chunks = Chunks::new(&bytes, &SIGNATURE).map_err(|()| Error::format("R2.1", signature_message(&bytes)))?;
-        let head = match chunks.next_chunk().map_err(|e| Error::format(e.rule, e.message))? {
-            Chunk { kind, payload, .. } if &kind == b"HEAD" => Head::parse(payload)?,
-            chunk if chunk.is_critical() && !KNOWN.contains(&&chunk.kind) => return Err(Error::Unsupported(unknown_message(&chunk))),
-            other => return Err(Error::format("R2.5", format!("the first chunk is {}, not HEAD", other.name()))),
-        };
+    /// Takes a whole file apart (R2.1 to R2.9): every CRC is right, every tile is there.
+    pub(crate) fn parse(bytes: Arc<Vec<u8>>) -> Result<Self> {
+        let mut container = Self::open(Source::Memory(bytes))?;
+        for number in 0..container.tiles.len() {
+            container.tile(number).map_err(|error| in_tile(number, error))?;
+        }
+        container.check_end()?;
+        container.checked = true;
+        Ok(container)
+    }
+
+    /// Reads what stands in front of the first tile. Each tile is checked by [`Container::tile`], the rest by [`Container::check_end`].
+    pub(crate) fn open(source: Source) -> Result<Self> {
+        let (head, mut at) = read_head(&source)?;
         let grid = head.grid();
-        let mut tiles: Vec<Tile> = Vec::new();
         let mut index: Option<Vec<u32>> = None;
         let mut extras = Extras::default();
         loop {
-            let chunk = chunks.next_chunk().map_err(|e| Error::format(e.rule, e.message))?;
-            // TILE chunks stand together: directly behind TIDX, and nothing between the first and the last.
-            let inside = (index.is_some() || !tiles.is_empty()) && tiles.len() < grid.count();
-            match &chunk.kind {
-                b"TILE" => {
-                    if tiles.is_empty() && index.is_none() {
-                        extras.check_complete(&head)?;
-                    }
-                    let tile = parse_tile(&chunk, tiles.len(), &grid)?;
-                    if index.as_ref().map_or(grid.count() > 1, |sizes| sizes[tiles.len()] as usize != chunk.payload.len()) {
-                        return Err(Error::format("R2.7", format!("the tile index is missing or does not fit tile {}", tiles.len())));
-                    }
-                    tiles.push(tile);
-                }
-                kind if chunk.is_critical() && !KNOWN.contains(&kind) => return Err(Error::Unsupported(unknown_message(&chunk))),
-                _ if inside => return Err(Error::format("R2.5", format!("chunk {} stands between tiles", chunk.name()))),
-                b"TIDX" => {
-                    if index.is_some() || !tiles.is_empty() {
-                        return Err(Error::format("R2.5", "a second or late TIDX chunk"));
-                    }
+            let (kind, length) = source.header(at)?;
+            if &kind == b"TILE" {
+                if index.is_none() {
                     extras.check_complete(&head)?;
-                    index = Some(parse_index(chunk.payload, &grid)?);
+                }
+                if index.is_none() && grid.count() > 1 {
+                    check_tile(&source.chunk(at)?.payload, 0, &grid)?;
+                    return Err(index_mismatch(0));
+                }
+                let lengths = index.unwrap_or_else(|| vec![length]);
+                let (tiles, behind) = spans(&lengths, at)?;
+                return Ok(Self { source, head, extras, tiles, behind, checked: false, lost: BTreeMap::new() });
+            }
+            let chunk = source.chunk(at)?;
+            check_known(&chunk)?;
+            if index.is_some() {
+                return Err(between_tiles(&chunk));
+            }
+            match &kind {
+                b"TIDX" => {
+                    extras.check_complete(&head)?;
+                    index = Some(parse_index(&chunk.payload, &grid)?);
                 }
                 b"IEND" => {
-                    if !chunk.payload.is_empty() {
-                        return Err(Error::format("R2.9", "IEND is not empty"));
-                    }
-                    break;
+                    check_iend(&chunk)?;
+                    return Err(Error::format("R2.8", format!("0 of {} tiles are there", grid.count())));
                 }
-                b"HEAD" => return Err(Error::format("R2.5", "a second HEAD chunk")),
-                _ if tiles.is_empty() => {
-                    extras.take(&Piece { kind: chunk.kind, payload: chunk.payload, start: chunk.start as u64, intact: chunk.intact }, &head)?
-                }
-                _ if chunk.is_critical() => return Err(Error::format("R2.5", format!("chunk {} stands behind the tiles", chunk.name()))),
-                _ => {}
+                b"HEAD" => return Err(second_head()),
+                _ => extras.take(&Piece { kind, payload: &chunk.payload, start: at + 8, intact: chunk.intact }, &head)?,
             }
+            at = chunk.end;
         }
-        if tiles.len() != grid.count() {
-            return Err(Error::format("R2.8", format!("{} of {} tiles are there", tiles.len(), grid.count())));
-        }
-        Ok(Self { bytes, head, extras, tiles })
     }
 
-    /// A tile's coded data.
-    pub(crate) fn tile(&self, number: usize) -> TileCode<'_> {
-        let tile = &self.tiles[number];
-        TileCode { skip_below: tile.skip_below, stream: &self.bytes[tile.stream.clone()] }
-    }
-
-    fn read(&self, range: Range<u64>) -> &[u8] {
-        &self.bytes[range.start as usize..range.end as usize]
-    }
-
-    /// Colour profile, EXIF and XMP, at most `limit` bytes over all.
-    pub(crate) fn metadata(&self, limit: u64) -> Result<Metadata> {
-        self.extras.metadata(limit, |range| Ok(Cow::Borrowed(self.read(range))))
+    /// Colour profile, EXIF and XMP, at most `limit` bytes over all; without those that are damaged, if there may be such.
+    pub(crate) fn metadata(&self, limit: u64, lenient: bool) -> Result<Metadata> {
+        self.extras.metadata(limit, lenient, |range| self.source.read(range.start, range.end - range.start))
     }
 
     /// The zlib stream of a band of alpha.
-    pub(crate) fn alpha(&self, band: usize) -> Option<&[u8]> {
-        self.extras.alpha(band).map(|range| self.read(range))
+    pub(crate) fn alpha(&self, band: usize) -> Result<Cow<'_, [u8]>> {
+        let range = self.extras.alpha(band).ok_or_else(|| Error::format("R2.11", "it is damaged or missing"))?;
+        self.source.read(range.start, range.end - range.start)
     }
 
     /// The preview's file, and whether its sum is right.
-    pub(crate) fn preview(&self) -> Option<(&[u8], bool)> {
-        self.extras.preview().map(|(range, intact)| (self.read(range), intact))
+    pub(crate) fn preview(&self) -> Option<Result<(Cow<'_, [u8]>, bool)>> {
+        let (range, intact) = self.extras.preview()?;
+        Some(self.source.read(range.start, range.end - range.start).map(|file| (file, intact)))
+    }
+
+    /// A tile's coded data.
+    pub(crate) fn tile(&self, number: usize) -> Result<Tile<'_>> {
+        if let Some(reason) = self.lost.get(&number) {
+            return Err(Error::format("R2.8", reason.clone()));
+        }
+        let span = self.tiles[number];
+        if self.checked {
+            return Ok(Tile(self.source.read(span.start + 8, span.length.into())?));
+        }
+        let chunk = self.source.chunk(span.start)?;
+        if &chunk.kind != b"TILE" {
+            check_known(&chunk)?;
+            return Err(between_tiles(&chunk));
+        }
+        check_tile(&chunk.payload, number, &self.head.grid())?;
+        if chunk.payload.len() as u64 != u64::from(span.length) {
+            return Err(index_mismatch(number));
+        }
+        Ok(Tile(chunk.payload))
+    }
+
+    /// Checks what follows the last tile, to the end (R2.2 to R2.9).
+    pub(crate) fn check_end(&self) -> Result<()> {
+        if self.checked {
+            return Ok(());
+        }
+        let mut at = self.behind;
+        loop {
+            let chunk = self.source.chunk(at)?;
+            check_known(&chunk)?;
+            match &chunk.kind {
+                b"TILE" => check_tile(&chunk.payload, self.tiles.len(), &self.head.grid())?,
+                b"TIDX" => return Err(Error::format("R2.5", "a second or late TIDX chunk")),
+                b"HEAD" => return Err(second_head()),
+                b"IEND" => return check_iend(&chunk),
+                _ if chunk.is_critical() => return Err(Error::format("R2.5", format!("chunk {} stands behind the tiles", chunk.name()))),
+                _ => {}
+            }
+            at = chunk.end;
+        }
     }
 
     /// Size of the whole file in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        self.source.len()
+    }
+
+    /// Bytes of the file that stay in memory.
+    pub(crate) fn bytes_in_memory(&self) -> u64 {
+        match &self.source {
+            Source::Memory(bytes) => bytes.len() as u64,
+            Source::Seekable { .. } => 0,
+        }
     }
 
     /// Bytes of the file that are in tiles' streams.
     pub(crate) fn stream_bytes(&self) -> u64 {
-        self.tiles.iter().map(|t| t.stream.len() as u64).sum()
+        self.tiles.iter().map(|t| u64::from(t.length).saturating_sub(4)).sum()
     }
+}
+
+/// Checks the signature and reads `HEAD`. Gives the place of the chunk behind it, too.
+fn read_head(source: &Source) -> Result<(Head, u64)> {
+    let start = source.read(0, 16)?;
+    if !start.starts_with(&SIGNATURE) {
+        return Err(Error::format("R2.1", messages::signature(&start)));
+    }
+    let chunk = source.chunk(SIGNATURE.len() as u64)?;
+    check_known(&chunk)?;
+    if &chunk.kind != b"HEAD" {
+        return Err(Error::format("R2.5", format!("the first chunk is {}, not HEAD", chunk.name())));
+    }
+    Ok((Head::parse(&chunk.payload)?, chunk.end))
+}
+
+/// Where tiles are whose payloads have these lengths, and where what follows them is.
+fn spans(lengths: &[u32], first: u64) -> Result<(Vec<TileSpan>, u64)> {
+    let mut tiles = Vec::new();
+    tiles.try_reserve_exact(lengths.len()).map_err(|_| Error::Limits("there is no memory for the tile index".into()))?;
+    let mut at = first;
+    for length in lengths {
+        tiles.push(TileSpan { start: at, length: *length });
+        at += FRAME + u64::from(*length);
+    }
+    Ok((tiles, at))
 }
 
 /// What a file holds besides the header and the tiles, ready to be written.
@@ -176,20 +270,53 @@ pub(crate) fn assemble(head: &Head, attachments: &Attachments<'_>, tiles: &[Code
     Ok(file)
 }
 
-/// R2.8, for the chunk that should be tile `expected`.
-fn parse_tile(chunk: &Chunk<'_>, expected: usize, grid: &Grid) -> Result<Tile> {
+/// R2.4.
+fn check_known(chunk: &Found<'_>) -> Result<()> {
+    if chunk.is_critical() && !KNOWN.contains(&&chunk.kind) {
+        return Err(Error::Unsupported(messages::unknown(chunk)));
+    }
+    Ok(())
+}
+
+/// TILE chunks stand together: directly behind TIDX, and nothing between the first and the last.
+fn between_tiles(chunk: &Found<'_>) -> Error {
+    Error::format("R2.5", format!("chunk {} stands between tiles", chunk.name()))
+}
+
+fn second_head() -> Error {
+    Error::format("R2.5", "a second HEAD chunk")
+}
+
+fn index_mismatch(tile: usize) -> Error {
+    Error::format("R2.7", format!("the tile index is missing or does not fit tile {tile}"))
+}
+
+/// R2.9.
+fn check_iend(chunk: &Found<'_>) -> Result<()> {
+    if chunk.payload.is_empty() { Ok(()) } else { Err(Error::format("R2.9", "IEND is not empty")) }
+}
+
+/// Says which tile a broken rule is about.
+pub(crate) fn in_tile(number: usize, error: Error) -> Error {
+    match error {
+        Error::Format(error) => Error::format(error.rule(), format!("tile {number}: {}", error.message())),
+        other => other,
+    }
+}
+
+/// R2.8, for the payload of the chunk that should be tile `expected`.
+fn check_tile(payload: &[u8], expected: usize, grid: &Grid) -> Result<()> {
     if expected >= grid.count() {
         return Err(Error::format("R2.8", format!("there are more than the {} tiles of the picture", grid.count())));
     }
-    if chunk.payload.len() < 4 || !chunk.payload.len().is_multiple_of(4) {
-        return Err(Error::format("R2.8", format!("tile {expected} has a payload of {} bytes", chunk.payload.len())));
+    if payload.len() < 4 || !payload.len().is_multiple_of(4) {
+        return Err(Error::format("R2.8", format!("tile {expected} has a payload of {} bytes", payload.len())));
     }
-    let word = LittleEndian::read_u32(chunk.payload);
-    let number = word & ((1 << NUMBER_BITS) - 1);
+    let number = number_in(LittleEndian::read_u32(payload));
     if number as usize != expected {
         return Err(Error::format("R2.8", format!("tile {number} stands where tile {expected} should be")));
     }
-    Ok(Tile { skip_below: (word >> NUMBER_BITS) as u8, stream: chunk.start + 4..chunk.start + chunk.payload.len() })
+    Ok(())
 }
 
 /// R2.7.
@@ -198,31 +325,6 @@ fn parse_index(payload: &[u8], grid: &Grid) -> Result<Vec<u32>> {
         return Err(Error::format("R2.7", format!("a tile index of {} bytes for {} tiles", payload.len(), grid.count())));
     }
     Ok(payload.chunks_exact(4).map(LittleEndian::read_u32).collect())
-}
-
-/// Says what a file that is not ours seems to be.
-fn signature_message(bytes: &[u8]) -> String {
-    let guess: Option<&str> = match bytes {
-        [] => return "the file is empty".into(),
-        [0x89, b'P', b'N', b'G', ..] => Some("a PNG picture"),
-        [0xFF, 0xD8, 0xFF, ..] => Some("a JPEG picture"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("a WebP picture"),
-        [b'G', b'I', b'F', b'8', ..] => Some("a GIF picture"),
-        [b'B', b'M', ..] => Some("a BMP picture"),
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some("a TIFF picture"),
-        [0x89, b'A', b'E', b'M', ..] => Some("an aei model"),
-        _ => None,
-    };
-    match guess {
-        Some(guess) => format!("this is {guess}, not an aei file"),
-        None if bytes.len() < 8 && SIGNATURE.starts_with(bytes) => "the file is truncated: it ends within the signature".into(),
-        None if bytes.starts_with(b"\x89AEI") => "the file was damaged in transfer: its line ends were changed, as in text mode".into(),
-        None => "this is not an aei file".into(),
-    }
-}
-
-fn unknown_message(chunk: &Chunk<'_>) -> String {
-    format!("the file needs a decoder that knows the chunk {}; a newer version of aei may (R2.4)", chunk.name())
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn file(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
 }
 
 fn rule(bytes: Vec<u8>) -> String {
-    match Container::parse(bytes) {
+    match Container::parse(bytes.into()) {
         Ok(_) => "accepted".into(),
         Err(Error::Format(error)) => error.rule().into(),
         Err(Error::Unsupported(message)) => message.rsplit(['(', ')']).nth(1).unwrap().into(),
@@ -45,10 +45,11 @@ const END: (&[u8; 4], &[u8]) = (b"IEND", &[]);
 fn assembled_files_parse_back() {
     for (width, tiles) in [(256, vec![tile(2, &[1, 2, 3, 4])]), (512, vec![tile(0, &[]), tile(64, &[9; 8])])] {
         let bytes = assemble(&head(width, 20), &Attachments::default(), &tiles).unwrap();
-        let container = Container::parse(bytes.clone()).unwrap();
+        let container = Container::parse(bytes.clone().into()).unwrap();
         assert_eq!(container.head, head(width, 20));
         for (number, tile) in tiles.iter().enumerate() {
-            let code = container.tile(number);
+            let found = container.tile(number).unwrap();
+            let code = found.code();
             assert_eq!((code.skip_below, code.stream), (tile.skip_below, &tile.stream[..]));
         }
         assert_eq!(container.file_bytes(), bytes.len() as u64);
@@ -72,7 +73,7 @@ fn r2_1_foreign_files_are_named() {
     for (bytes, expected) in
         [(&b"\x89PNG\r\n\x1a\n\0\0"[..], "PNG"), (b"\xff\xd8\xff\xe0", "JPEG"), (b"\x89AEI\n\x1a\n", "text mode"), (b"", "empty"), (b"\x89AE", "truncated")]
     {
-        let message = Container::parse(bytes.to_vec()).unwrap_err().to_string();
+        let message = Container::parse(bytes.to_vec().into()).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
 }

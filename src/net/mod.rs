@@ -17,6 +17,7 @@ use std::sync::OnceLock;
 
 pub(crate) use analysis::{Analysis, AnalysisStages, INPUTS};
 pub(crate) use context::{EntropyNet, Parameters, phase_group};
+pub(crate) use model::Header;
 pub use model::{Model, ModelId};
 pub(crate) use records::{Reader, sat16};
 pub(crate) use stages::Engine;

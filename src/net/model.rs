@@ -102,6 +102,11 @@ impl Header {
         r.finish()?;
         Ok(header)
     }
+
+    /// How far the latents are that a sample depends on, in latents (R5.10).
+    pub(crate) fn margin(&self) -> usize {
+        usize::from(self.n16) + (usize::from(self.n8_first) + usize::from(self.n8_second)).div_ceil(2)
+    }
 }
 
 /// The integers that decide what a file decodes to: networks, gains and tables.
@@ -224,6 +229,13 @@ impl Model {
     /// Scale index of each channel of z at a quality.
     pub(crate) fn z_index(&self, quality: u8) -> &[u8] {
         &self.z_index[usize::from(quality) * self.header.nz..][..self.header.nz]
+    }
+
+    /// Bytes of the networks that decoding, or encoding, unpacks.
+    pub(crate) fn network_bytes(&self, encoding: bool) -> u64 {
+        let analysis = self.analysis_chunk.clone().filter(|_| encoding).unwrap_or_default();
+        let other = if encoding { 0..0 } else { self.synthesis_chunk.clone() };
+        (self.entropy_chunk.len() + other.len() + analysis.len()) as u64
     }
 
     pub(crate) fn entropy(&self) -> Result<&EntropyNet> {

@@ -136,10 +136,7 @@ impl Picture {
     /// # Errors
     /// [`Error::Parameter`] unless 1 to 16.
     pub fn with_source_depth(mut self, bits: u8) -> Result<Self> {
-        if !(1..=16).contains(&bits) {
-            return Err(Error::Parameter(format!("a bit depth of {bits} does not exist: 1 to 16")));
-        }
-        self.source_depth = bits;
+        self.source_depth = check_depth(bits)?;
         Ok(self)
     }
 
@@ -234,6 +231,11 @@ impl Picture {
     pub fn upright(self) -> Result<Self> {
         orientation::upright(self)
     }
+}
+
+/// A number of bits that samples can have.
+pub(crate) fn check_depth(bits: u8) -> Result<u8> {
+    if (1..=16).contains(&bits) { Ok(bits) } else { Err(Error::Parameter(format!("a bit depth of {bits} does not exist: 1 to 16"))) }
 }
 
 /// A vector of `len` copies of `value`, or an error where memory runs out: sizes come from files.

@@ -62,7 +62,7 @@ impl Orientation {
     }
 
     /// Every orientation is "first change rows and columns or not, then mirror": whether to mirror left to right, and top to bottom.
-    fn mirrors(self) -> (bool, bool) {
+    pub(crate) fn mirrors(self) -> (bool, bool) {
         match self {
             Self::Normal | Self::Transpose => (false, false),
             Self::FlipHorizontal | Self::Rotate90 => (true, false),

@@ -30,6 +30,11 @@ impl Grid {
         Self { width: (width as usize).next_multiple_of(PADDING), height: (height as usize).next_multiple_of(PADDING), tile }
     }
 
+    /// Side of a full tile in pixels.
+    pub(crate) fn tile(&self) -> usize {
+        self.tile
+    }
+
     /// Number of tiles.
     pub(crate) fn count(&self) -> usize {
         self.rows() * self.per_row()
@@ -40,7 +45,8 @@ impl Grid {
         self.height.div_ceil(self.tile)
     }
 
-    fn per_row(&self) -> usize {
+    /// Number of tiles in a row.
+    pub(crate) fn per_row(&self) -> usize {
         self.width.div_ceil(self.tile)
     }
 
@@ -52,6 +58,18 @@ impl Grid {
     /// Height in latents of a row of tiles.
     pub(crate) fn row_height(&self, row: usize) -> usize {
         (self.height - row * self.tile).min(self.tile) / LATENT
+    }
+
+    /// Latent rows of a row of tiles.
+    pub(crate) fn row_latents(&self, row: usize) -> Range<usize> {
+        let start = row * self.tile / LATENT;
+        start..start + self.row_height(row)
+    }
+
+    /// Rows of tiles that hold latent rows, of which there is one at least.
+    pub(crate) fn rows_of(&self, latents: &Range<usize>) -> Range<usize> {
+        let step = self.tile / LATENT;
+        latents.start / step..latents.end.div_ceil(step)
     }
 
     /// Rows of pixels of a row of tiles, of a picture of this height.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
@@ -36,6 +37,11 @@ impl Console {
         if !self.quiet {
             to_stderr(format_args!("aei: {name}: note: {notice}"));
         }
+    }
+
+    /// Something that is lost although the work was done. Said even when quiet.
+    pub(crate) fn warning(&self, name: impl fmt::Display, warning: impl fmt::Display) {
+        to_stderr(format_args!("aei: {name}: warning: {warning}"));
     }
 
     /// What went wrong with `input`. Said even when quiet; programs get it as an object too.
@@ -82,11 +88,12 @@ pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
     /// What the library calls with the work done and the whole.
-    pub(crate) fn callback(&self) -> impl Fn(u64, u64) + Send + Sync + 'static {
+    pub(crate) fn callback(&self) -> impl Fn(u64, u64) -> ControlFlow<()> + Send + Sync + 'static {
         let bar = self.0.clone();
         move |done, total| {
             bar.set_length(total);
             bar.set_position(done);
+            ControlFlow::Continue(())
         }
     }
 }

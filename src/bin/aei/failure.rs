@@ -13,10 +13,13 @@ pub(crate) enum Cause {
     BadFile = 4,
     Limits = 5,
     Unsupported = 6,
+    /// Not a failure: the picture is there, but not all of it.
+    Salvaged = 7,
+    Cancelled = 8,
 }
 
 /// All exit codes, as `--help` lists them.
-const EXIT_CODES: [(u8, &str); 7] = [
+const EXIT_CODES: [(u8, &str); 9] = [
     (0, "all went well"),
     (Cause::Internal as u8, "unexpected failure, a mistake in aei"),
     (Cause::Usage as u8, "the command line makes no sense"),
@@ -24,6 +27,8 @@ const EXIT_CODES: [(u8, &str); 7] = [
     (Cause::BadFile as u8, "a file is damaged, truncated or of another kind"),
     (Cause::Limits as u8, "a picture is larger than the limits allow"),
     (Cause::Unsupported as u8, "a file needs something that this version or this model cannot do"),
+    (Cause::Salvaged as u8, "a damaged file was decoded with --salvage; the messages tell what was lost"),
+    (Cause::Cancelled as u8, "the work was stopped before its end"),
 ];
 
 /// The table of exit codes as text.
@@ -71,6 +76,7 @@ impl From<aei::Error> for Failure {
             aei::Error::Format(_) => Cause::BadFile,
             aei::Error::Limits(_) => Cause::Limits,
             aei::Error::Unsupported(_) | aei::Error::Model(_) => Cause::Unsupported,
+            aei::Error::Cancelled => Cause::Cancelled,
             // A parameter that got past the command line's checks, or a variant that this program has not learned about.
             _ => Cause::Internal,
         };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -136,18 +136,27 @@ fn exists() -> Failure {
 
 /// Writes a whole file or nothing: it gets its name when all of it is on the disk.
 pub(crate) fn write(output: &Place, bytes: &[u8], force: bool) -> Result<(), Failure> {
-    let Place::Path(path) = output else {
-        let mut out = io::stdout().lock();
-        return out.write_all(bytes).and_then(|()| out.flush()).at("standard output");
+    write_with(output, force, |out| out.write_all(bytes).at(output)).map(drop)
+}
+
+/// As [`write`], with what `fill` writes. Standard output and devices get it as it comes. Gives the number of bytes, too.
+pub(crate) fn write_with(output: &Place, force: bool, fill: impl FnOnce(&mut dyn io::Write) -> Result<(), Failure>) -> Result<u64, Failure> {
+    let filled = |out: &mut dyn io::Write| {
+        let mut out = Counting { out: BufWriter::with_capacity(1 << 16, out), bytes: 0 };
+        fill(&mut out)?;
+        out.flush().at(output)?;
+        Ok::<_, Failure>(out.bytes)
     };
+    let Place::Path(path) = output else { return filled(&mut io::stdout().lock()) };
     let old = fs::metadata(path).ok();
     if old.as_ref().is_some_and(|old| !old.is_file()) {
-        return File::options().write(true).open(path).and_then(|mut device| device.write_all(bytes)).at(output);
+        let mut device = File::options().write(true).open(path).at(output)?;
+        return filled(&mut device);
     }
     // A link stays a link: what it points to is replaced.
     let target = if old.is_some() { fs::canonicalize(path).at(output)? } else { path.clone() };
     let mut file = temporary(&target).at(output)?;
-    file.write_all(bytes).at(output)?;
+    let bytes = filled(&mut file)?;
     if let Some(old) = old {
         file.as_file().set_permissions(old.permissions()).at(output)?;
     }
@@ -158,7 +167,32 @@ pub(crate) fn write(output: &Place, bytes: &[u8], force: bool) -> Result<(), Fai
         // The file may have come into being since the check.
         file.persist_noclobber(&target).map_err(|e| if e.error.kind() == io::ErrorKind::AlreadyExists { exists() } else { e.error.into() }).at(output)?;
     }
-    Ok(())
+    Ok(bytes)
+}
+
+/// Counts what is written.
+struct Counting<W> {
+    out: W,
+    bytes: u64,
+}
+
+impl<W: io::Write> io::Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A regular file, opened; `None` for standard input, devices and pipes, which cannot be read twice.
+pub(crate) fn open_regular(place: &Place) -> Result<Option<File>, Failure> {
+    let Place::Path(path) = place else { return Ok(None) };
+    let file = File::open(path).at(place)?;
+    Ok(file.metadata().at(place)?.is_file().then_some(file))
 }
 
 /// A file without its final name, in the folder where it will get it: renaming works within one file system only.

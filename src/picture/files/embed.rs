@@ -5,7 +5,7 @@ use crate::{Error, Result};
 /// What marks XMP in a JPEG file.
 const XMP_IN_JPEG: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 /// What marks XMP in a PNG file: keyword, no compression, no language, no translated keyword.
-const XMP_IN_PNG: &[u8] = b"XML:com.adobe.xmp\0\0\0\0\0";
+pub(super) const XMP_IN_PNG: &[u8] = b"XML:com.adobe.xmp\0\0\0\0\0";
 /// Most bytes in a segment of a JPEG file, without its length.
 const SEGMENT: usize = 65533;
 

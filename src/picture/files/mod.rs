@@ -6,6 +6,7 @@ mod format;
 mod headers;
 mod notice;
 mod profile;
+mod rows;
 mod samples;
 mod tiff_tags;
 mod write;
@@ -18,10 +19,11 @@ use image::metadata::Orientation as ImageOrientation;
 use image::{ExtendedColorType, ImageDecoder, ImageError, ImageReader, ImageResult};
 
 use super::{MAX_SIDE, Metadata, Orientation, Picture};
-use crate::{Error, Limits, Result};
+use crate::{Channels, Error, Limits, Result};
 pub use format::FileFormat;
 use headers::Headers;
 pub use notice::Notice;
+pub use rows::{PictureRows, write_rows, write_rows_with};
 pub use write::{write_notices, write_picture};
 
 /// Reads a picture file: PNG, JPEG, WebP, TIFF, BMP, PNM, GIF or QOI, recognised by its content. Default [`Limits`] are in force;
@@ -101,13 +103,7 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
         }
     };
 
-    if let Some(why) = metadata.icc.as_deref().and_then(|icc| profile::misfit(icc, channels)) {
-        metadata.icc = None;
-        notices.push(Notice::LeftOut { what: "colour profile", why });
-    }
-    if metadata.total_bytes() > limits.max_metadata_bytes {
-        return Err(Error::Limits(format!("the file has more than the {} bytes of metadata allowed", limits.max_metadata_bytes)));
-    }
+    let metadata = fitting(metadata, channels, limits, &mut notices)?;
     if headers.incomplete {
         notices.push(Notice::Incomplete);
     }
@@ -149,6 +145,27 @@ fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> R
         return Err(Error::Limits(format!("the picture has {width}x{height} = {pixels} pixels, more than the limit of {}", limits.max_pixels)));
     }
     Ok(())
+}
+
+/// Metadata without a colour profile that does not fit, and no more than is allowed.
+fn fitting(mut metadata: Metadata, channels: Channels, limits: &Limits, notices: &mut Vec<Notice>) -> Result<Metadata> {
+    if let Some(why) = metadata.icc.as_deref().and_then(|icc| profile::misfit(icc, channels)) {
+        metadata.icc = None;
+        notices.push(Notice::LeftOut { what: "colour profile", why });
+    }
+    if metadata.total_bytes() > limits.max_metadata_bytes {
+        return Err(Error::Limits(format!("the file has more than the {} bytes of metadata allowed", limits.max_metadata_bytes)));
+    }
+    Ok(metadata)
+}
+
+fn png_colour(channels: Channels) -> png::ColorType {
+    match channels {
+        Channels::Gray => png::ColorType::Grayscale,
+        Channels::GrayAlpha => png::ColorType::GrayscaleAlpha,
+        Channels::Rgb => png::ColorType::Rgb,
+        Channels::Rgba => png::ColorType::Rgba,
+    }
 }
 
 /// Which way up the picture is.

@@ -88,7 +88,7 @@ fn has_profiles(format: FileFormat) -> bool {
 }
 
 /// The metadata that a format keeps, of a picture that is written with these channels.
-fn kept<'m>(metadata: &'m Metadata, channels: Channels, format: FileFormat) -> Kept<'m> {
+pub(super) fn kept<'m>(metadata: &'m Metadata, channels: Channels, format: FileFormat) -> Kept<'m> {
     let jpeg = format == FileFormat::Jpeg;
     let small = |block: &'m Option<Vec<u8>>, most: usize| block.as_deref().filter(|block| !jpeg || block.len() <= most);
     let has_texts = matches!(format, FileFormat::Png | FileFormat::Jpeg | FileFormat::WebP);
@@ -100,10 +100,10 @@ fn kept<'m>(metadata: &'m Metadata, channels: Channels, format: FileFormat) -> K
 }
 
 /// See [`kept`].
-struct Kept<'m> {
-    icc: Option<&'m [u8]>,
-    exif: Option<&'m [u8]>,
-    xmp: Option<&'m [u8]>,
+pub(super) struct Kept<'m> {
+    pub(super) icc: Option<&'m [u8]>,
+    pub(super) exif: Option<&'m [u8]>,
+    pub(super) xmp: Option<&'m [u8]>,
 }
 
 /// The channels that a format has for those of a picture.
@@ -214,14 +214,7 @@ fn webp(samples: &[u8], width: u32, height: u32, channels: Channels, kept: &Kept
 
 /// PGM and PPM, or PAM where there is transparency; samples of two bytes are big-endian in all.
 fn pnm(samples: &[u8], width: u32, height: u32, channels: Channels, depth: SampleDepth) -> Result<Vec<u8>> {
-    let largest = (1u32 << depth.bits()) - 1;
-    let pam = |kind: &str| format!("P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH {}\nMAXVAL {largest}\nTUPLTYPE {kind}\nENDHDR\n", channels.count());
-    let header = match channels {
-        Channels::Gray => format!("P5\n{width} {height}\n{largest}\n"),
-        Channels::Rgb => format!("P6\n{width} {height}\n{largest}\n"),
-        Channels::GrayAlpha => pam("GRAYSCALE_ALPHA"),
-        Channels::Rgba => pam("RGB_ALPHA"),
-    };
+    let header = pnm_header(width, height, channels, depth);
     let mut file = Vec::new();
     file.try_reserve_exact(header.len() + samples.len()).map_err(|_| Error::Limits("there is no memory for the picture file".into()))?;
     file.write_all(header.as_bytes())?;
@@ -230,6 +223,17 @@ fn pnm(samples: &[u8], width: u32, height: u32, channels: Channels, depth: Sampl
         SampleDepth::Sixteen => samples.as_chunks::<2>().0.iter().for_each(|v| file.extend(u16::from_ne_bytes(*v).to_be_bytes())),
     }
     Ok(file)
+}
+
+pub(super) fn pnm_header(width: u32, height: u32, channels: Channels, depth: SampleDepth) -> String {
+    let largest = (1u32 << depth.bits()) - 1;
+    let pam = |kind: &str| format!("P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH {}\nMAXVAL {largest}\nTUPLTYPE {kind}\nENDHDR\n", channels.count());
+    match channels {
+        Channels::Gray => format!("P5\n{width} {height}\n{largest}\n"),
+        Channels::Rgb => format!("P6\n{width} {height}\n{largest}\n"),
+        Channels::GrayAlpha => pam("GRAYSCALE_ALPHA"),
+        Channels::Rgba => pam("RGB_ALPHA"),
+    }
 }
 
 fn write_error(error: ImageError, format: FileFormat) -> Error {

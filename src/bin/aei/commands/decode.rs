@@ -1,14 +1,15 @@
 //! `aei decode`.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, BufReader, Read as _, Seek as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aei::{Decoder, DecoderOptions, FileFormat, Picture, SampleDepth};
+use aei::{Damage, Decoder, DecoderOptions, FileFormat, Layout, Notice, Orientation, Picture, SampleDepth};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Common, Session, megapixels_per_second};
 use crate::failure::{At as _, Cause, Failure};
@@ -30,12 +31,21 @@ pub(crate) struct Decode {
     /// Format of the picture [default: by the name of the output, otherwise PNG]
     #[arg(long, value_parser = PossibleValuesParser::new(FileFormat::WRITABLE.map(FileFormat::extension)).try_map(|s| FileFormat::from_extension(&s).ok_or("not a format")))]
     format: Option<FileFormat>,
+    /// Decode this part alone: left edge, upper edge, width and height in pixels of the upright picture
+    #[arg(long, value_name = "X,Y,W,H", value_parser = parse_region)]
+    region: Option<[u32; 4]>,
     /// Bits of a sample; 16 keeps all that the decoder computes (PNG, TIFF, PNM)
     #[arg(long, value_name = "8|16", default_value = "8", value_parser = PossibleValuesParser::new(["8", "16"]).map(|s| if s == "16" { SampleDepth::Sixteen } else { SampleDepth::Eight }))]
     depth: SampleDepth,
     /// Write the small preview inside the file, not the picture
-    #[arg(long)]
+    #[arg(long, conflicts_with = "region")]
     preview: bool,
+    /// Decode what is left of damaged files; exit code 7 says that something is missing
+    #[arg(long)]
+    salvage: bool,
+    /// Take folders too: all .aei files in them, however deep; the tree is kept in an output folder
+    #[arg(short, long)]
+    recursive: bool,
     /// Overwrite files that exist
     #[arg(short, long)]
     force: bool,
@@ -46,7 +56,7 @@ pub(crate) struct Decode {
 impl Decode {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let extension = self.format.unwrap_or(FileFormat::Png).extension();
-        let jobs = paths::plan(&self.inputs, self.output.as_deref(), extension, |extension| extension.eq_ignore_ascii_case("aei"))?;
+        let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, extension, |extension| extension.eq_ignore_ascii_case("aei"))?;
         session.check_outputs(&jobs)?;
         let format = match (self.format, jobs.first()) {
             (Some(format), _) => format,
@@ -57,55 +67,142 @@ impl Decode {
         Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, format)))
     }
 
-    fn file(&self, session: &Session, job: &Job, format: FileFormat) -> Result<(), Failure> {
+    fn file(&self, session: &Session, job: &Job, format: FileFormat) -> Result<ExitCode, Failure> {
         let (console, Job { input, output }) = (&session.console, job);
         let started = Instant::now();
         paths::check_output(output, self.force)?;
-        let decoder = open(session, input)?;
+        let decoder = open(session, input, if self.salvage { Door::Salvage } else { Door::Parts })?;
         let progress = console.progress(input);
         let decoder = decoder.depth(self.depth).on_progress(progress.callback());
-        let read = started.elapsed();
-        let picture = if self.preview { preview(&decoder) } else { decoder.decode() };
-        let picture = picture.and_then(Picture::upright).at(input)?;
-        drop(progress);
-        let decoded = started.elapsed();
-        let notices = aei::write_notices(&picture, format);
-        for notice in &notices {
-            console.notice(output, notice);
-        }
-        let file = aei::write_picture(&picture, format).at(output)?;
-        paths::write(output, &file, self.force)?;
+        let info = *decoder.info();
+        let swap = info.orientation.swaps_sides();
+        let (mut width, mut height) = if swap { (info.height, info.width) } else { (info.width, info.height) };
+        let mut decoded = None;
+        // Where nothing has to be turned, no more than some rows are in memory.
+        let by_rows =
+            self.region.is_none() && !self.preview && self.depth == SampleDepth::Eight && info.orientation == Orientation::Normal && format.has_rows();
+        let notices;
+        let output_bytes = if by_rows {
+            notices = notices_of_rows(&decoder, format).at(input)?;
+            notices.iter().for_each(|notice| console.notice(output, notice));
+            let bytes = paths::write_with(output, self.force, |out| write_by_rows(&decoder, format, input, output, out))?;
+            drop(progress);
+            bytes
+        } else {
+            let picture = match self.region {
+                Some([x, y, w, h]) => {
+                    let [x, y, w, h] = info.coded_region(x, y, w, h).map_err(|e| Failure::usage(e.to_string())).at(input)?;
+                    decoder.decode_region(x, y, w, h)
+                }
+                None if self.preview => preview(&decoder),
+                None => decoder.decode(),
+            };
+            let picture = picture.and_then(Picture::upright).at(input)?;
+            drop(progress);
+            decoded = Some(started.elapsed().as_secs_f64());
+            (width, height) = (picture.width(), picture.height());
+            notices = aei::write_notices(&picture, format);
+            notices.iter().for_each(|notice| console.notice(output, notice));
+            let file = aei::write_picture(&picture, format).at(output)?;
+            paths::write(output, &file, self.force)?;
+            file.len() as u64
+        };
+        let damage = decoder.damage();
 
-        let (seconds, width, height) = (started.elapsed().as_secs_f64(), picture.width(), picture.height());
-        console.detail(format_args!(
-            "{input}: read in {:.3} s, decoded in {:.3} s, written in {:.3} s",
-            read.as_secs_f64(),
-            (decoded - read).as_secs_f64(),
-            seconds - decoded.as_secs_f64()
-        ));
+        let seconds = started.elapsed().as_secs_f64();
+        match decoded {
+            Some(decoded) => console.detail(format_args!("{input}: read and decoded in {decoded:.3} s, written in {:.3} s", seconds - decoded)),
+            None => console.detail(format_args!("{input}: read, decoded and written in {seconds:.3} s, row by row")),
+        }
         if console.json {
-            return console.object(json!({
+            let mut object = json!({
                 "input": input.to_string(),
                 "output": output.to_string(),
                 "format": format.extension(),
                 "width": width,
                 "height": height,
-                "channels": picture.channels().count(),
-                "depth": picture.depth().bits(),
+                "channels": info.channels.count(),
+                "depth": self.depth.bits(),
                 "notices": notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "input_bytes": decoder.info().file_bytes,
-                "output_bytes": file.len(),
+                "input_bytes": info.file_bytes,
+                "output_bytes": output_bytes,
                 "seconds": seconds,
-            }));
+            });
+            if self.salvage {
+                object["damage"] = damage_as_json(&damage);
+            }
+            console.object(object)?;
         }
         console.say(format_args!("{input} -> {output}  {width}x{height}  {}", megapixels_per_second(width, height, seconds)));
-        Ok(())
+        if damage.is_none() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(what) = &damage.file {
+            console.warning(input, what);
+        }
+        damage.tiles.iter().for_each(|tile| console.warning(input, tile));
+        damage.alpha.iter().for_each(|alpha| console.warning(input, alpha));
+        let lost = match damage.tiles.len() {
+            0 if !damage.alpha.is_empty() => "the colours are whole".to_owned(),
+            0 => "the file is damaged, but nothing of the picture is lost".to_owned(),
+            n => format!("{n} of {} tiles are lost and were filled from what is around them", info.tiles),
+        };
+        console.warning(input, lost);
+        Ok(ExitCode::from(Cause::Salvaged as u8))
     }
+}
+
+/// Decodes to a file that is written as the rows come.
+fn write_by_rows(decoder: &Decoder, format: FileFormat, input: &Place, output: &Place, out: &mut dyn io::Write) -> Result<(), Failure> {
+    let info = decoder.info();
+    let layout = Layout::new(info.width, info.height, info.channels).at(input)?;
+    let metadata = decoder.metadata().at(input)?;
+    let mut reading = None;
+    let result = aei::write_rows_with(out, format, layout, &metadata, |write| {
+        let mut writing = None;
+        let decoded = decoder.decode_rows(|_, rows| {
+            write(rows).map_err(|error| {
+                writing = Some(error);
+                aei::Error::Cancelled
+            })
+        });
+        match (decoded, writing) {
+            (_, Some(error)) => Err(error),
+            (Err(error), None) => {
+                reading = Some(Err(error).at(input));
+                Err(aei::Error::Cancelled)
+            }
+            (Ok(()), None) => Ok(()),
+        }
+    });
+    // What is wrong with one file must not be said of the other.
+    reading.unwrap_or(Ok(())).and(result.at(output))
+}
+
+/// What a format cannot keep of a file, whatever its samples.
+fn notices_of_rows(decoder: &Decoder, format: FileFormat) -> aei::Result<Vec<Notice>> {
+    let channels = decoder.info().channels;
+    let pixel = Picture::new(1, 1, channels, vec![0; channels.count()])?.with_metadata(decoder.metadata()?);
+    Ok(aei::write_notices(&pixel, format))
 }
 
 /// The small picture inside a file.
 fn preview(decoder: &Decoder) -> aei::Result<Picture> {
     decoder.preview()?.ok_or_else(|| aei::Error::Unsupported("the file has no preview; `aei encode --preview` makes one".into()))
+}
+
+fn damage_as_json(damage: &Damage) -> Value {
+    let tiles: Vec<Value> =
+        damage.tiles.iter().map(|t| json!({ "number": t.number, "x": t.x, "y": t.y, "width": t.width, "height": t.height, "reason": t.reason })).collect();
+    let alpha: Vec<Value> = damage.alpha.iter().map(|a| json!({ "y": a.y, "height": a.height, "reason": a.reason })).collect();
+    json!({ "file": damage.file, "tiles": tiles, "alpha": alpha })
+}
+
+/// `10,20,300,400`.
+fn parse_region(text: &str) -> Result<[u32; 4], String> {
+    let wrong = || "not four numbers such as 0,0,640,480: left, top, width, height".to_owned();
+    let numbers: Vec<u32> = text.split(',').map(|n| n.trim().parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
+    numbers.try_into().map_err(|_| wrong())
 }
 
 /// The format that an output's name asks for.
@@ -120,14 +217,40 @@ fn format_of(path: &Path) -> Result<FileFormat, Failure> {
     })
 }
 
-/// Reads an `.aei` file and checks everything about it but its pixels.
-pub(super) fn open(session: &Session, input: &Place) -> Result<Decoder, Failure> {
-    let bytes = paths::read(input, session.limits.max_file_bytes)?;
-    if let Some(format) = FileFormat::guess(&bytes) {
-        return Err(Failure::new(Cause::BadFile, format!("this is a {format} picture, not an aei file; did you mean `aei encode`?"))).at(input);
-    }
+/// How much of an `.aei` file is read at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// All, and everything is checked but the pixels.
+    Whole,
+    /// As little as can be, if it is a file.
+    Parts,
+    /// All, and damage is no failure.
+    Salvage,
+}
+
+/// Opens an `.aei` file.
+pub(super) fn open(session: &Session, input: &Place, door: Door) -> Result<Decoder, Failure> {
     let mut options = DecoderOptions::default();
     options.limits = session.limits;
     options.model = session.model.clone();
+    options.salvage = door == Door::Salvage;
+    if door == Door::Parts
+        && let Some(mut file) = paths::open_regular(input)?
+    {
+        let mut start = Vec::new();
+        file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).at(input)?;
+        refuse_foreign(&start).at(input)?;
+        return Decoder::from_seekable(BufReader::new(file), options).at(input);
+    }
+    let bytes = paths::read(input, session.limits.max_file_bytes)?;
+    refuse_foreign(&bytes).at(input)?;
     Decoder::with_options(&bytes[..], options).at(input)
+}
+
+/// Other pictures, taken for `.aei` files.
+fn refuse_foreign(bytes: &[u8]) -> Result<(), Failure> {
+    match FileFormat::guess(bytes) {
+        Some(format) => Err(Failure::new(Cause::BadFile, format!("this is a {format} picture, not an aei file; did you mean `aei encode`?"))),
+        None => Ok(()),
+    }
 }

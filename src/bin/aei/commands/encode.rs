@@ -1,17 +1,18 @@
 //! `aei encode`.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aei::{Encoder, FileFormat, Metadata, Picture, Quality};
+use aei::{Encoder, FileFormat, Layout, Metadata, Notice, Picture, PictureRows, Quality};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Common, Session, bits_per_pixel, megapixels_per_second};
 use crate::failure::{At as _, Cause, Failure};
-use crate::paths::{self, Job};
+use crate::paths::{self, Job, Place};
 
 /// Turn pictures into .aei files
 ///
@@ -35,6 +36,9 @@ pub(crate) struct Encode {
     /// Side of the tiles in pixels: smaller ones make parts of a picture independent sooner, larger ones save a little space
     #[arg(long, value_name = "PIXELS", default_value = "1024", value_parser = PossibleValuesParser::new(["256", "512", "1024", "2048", "4096"]).try_map(|s| s.parse::<u32>()))]
     tile_size: u32,
+    /// Take folders too: all pictures in them, however deep; the tree is kept in an output folder
+    #[arg(short, long)]
+    recursive: bool,
     /// Put a small preview into the file, of about 1 KB
     #[arg(long)]
     preview: bool,
@@ -64,41 +68,47 @@ impl Encode {
             (None, Some(index)) => Quality::index(index)?,
             (None, None) => Quality::default(),
         };
-        let jobs = paths::plan(&self.inputs, self.output.as_deref(), "aei", |extension| FileFormat::from_extension(extension).is_some())?;
+        let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, "aei", |extension| FileFormat::from_extension(extension).is_some())?;
         session.check_outputs(&jobs)?;
-        Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality)))
+        Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality).map(|()| ExitCode::SUCCESS)))
     }
 
     fn file(&self, session: &Session, job: &Job, quality: Quality) -> Result<(), Failure> {
         let (console, Job { input, output }) = (&session.console, job);
         let started = Instant::now();
         paths::check_output(output, self.force)?;
-        let bytes = paths::read(input, session.limits.max_file_bytes)?;
-        if bytes.starts_with(b"\x89AEI") {
-            return Err(Failure::new(Cause::BadFile, "this is an aei file already; did you mean `aei decode`?")).at(input);
-        }
-        let (picture, notices) = Picture::from_file_bytes(&bytes, &session.limits).at(input)?;
-        let picture = self.stripped(picture);
-        let input_bytes = bytes.len() as u64;
-        // A large picture's file is large too, and no longer needed.
-        drop(bytes);
-        for notice in &notices {
+        let source = Source::open(session, input)?;
+        for notice in source.notices() {
             console.notice(input, notice);
         }
+        let (layout, input_bytes) = (source.layout(), source.file_bytes);
+        let metadata = self.stripped(source.metadata());
+        let sizes = [&metadata.icc, &metadata.exif, &metadata.xmp].map(|block| block.as_ref().map(Vec::len));
+        let depth = source.depth();
+        let notices: Vec<String> = source.notices().iter().map(ToString::to_string).collect();
 
         let progress = console.progress(input);
-        let mut encoder = Encoder::new().quality(quality).tile_size(self.tile_size)?.preview(self.preview).on_progress(progress.callback());
+        let mut encoder = Encoder::new()
+            .quality(quality)
+            .tile_size(self.tile_size)?
+            .preview(self.preview)
+            .max_memory(session.limits.max_memory)
+            .on_progress(progress.callback());
         if let Some(model) = &session.model {
             encoder = encoder.model(model.clone());
         }
         let read = started.elapsed();
-        let file = encoder.encode(&picture).at(input)?;
+        let file = match source.picture {
+            Content::Whole(picture, _) => encoder.encode(&picture.with_metadata(metadata)),
+            Content::Rows(mut rows) => encoder.metadata(metadata).encode_rows(layout, |part| rows.read(part)),
+        };
+        let file = file.at(input)?;
         drop(progress);
         let encoded = started.elapsed();
         paths::write(output, &file, self.force)?;
 
         let (seconds, output_bytes) = (started.elapsed().as_secs_f64(), file.len() as u64);
-        let (width, height) = (picture.width(), picture.height());
+        let (width, height) = (layout.width(), layout.height());
         let bpp = bits_per_pixel(output_bytes, width, height);
         console.detail(format_args!(
             "{input}: read in {:.3} s, encoded in {:.3} s, written in {:.3} s",
@@ -112,17 +122,17 @@ impl Encode {
                 "output": output.to_string(),
                 "width": width,
                 "height": height,
-                "channels": picture.channels().count(),
-                "depth": picture.depth().bits(),
-                "icc_bytes": length(&picture.metadata().icc),
-                "exif_bytes": length(&picture.metadata().exif),
-                "xmp_bytes": length(&picture.metadata().xmp),
+                "channels": layout.channels().count(),
+                "depth": depth,
+                "icc_bytes": sizes[0],
+                "exif_bytes": sizes[1],
+                "xmp_bytes": sizes[2],
                 "quality_index": quality.get(),
                 "input_bytes": input_bytes,
                 "output_bytes": output_bytes,
                 "bits_per_pixel": bpp,
                 "seconds": seconds,
-                "notices": notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "notices": notices,
             }));
         }
         console.say(format_args!(
@@ -132,18 +142,81 @@ impl Encode {
         ));
         Ok(())
     }
+}
 
-    /// The picture without the metadata that are not wanted.
-    fn stripped(&self, picture: Picture) -> Picture {
-        let Some(strip) = self.strip else { return picture };
-        let mut metadata = Metadata::default();
-        if strip == Strip::Private {
-            metadata.icc = picture.metadata().icc.clone();
+impl Encode {
+    /// The metadata that are wanted.
+    fn stripped(&self, metadata: &Metadata) -> Metadata {
+        let mut kept = metadata.clone();
+        if self.strip.is_some() {
+            (kept.exif, kept.xmp) = (None, None);
         }
-        picture.with_metadata(metadata)
+        if self.strip == Some(Strip::All) {
+            kept.icc = None;
+        }
+        kept
     }
 }
 
-fn length(block: &Option<Vec<u8>>) -> Option<usize> {
-    block.as_ref().map(Vec::len)
+/// Pictures of more pixels than this are read row by row, if their format allows it.
+const LARGE: u64 = 1 << 24;
+
+/// A picture to encode.
+struct Source {
+    picture: Content,
+    file_bytes: u64,
+}
+
+enum Content {
+    Whole(Picture, Vec<Notice>),
+    Rows(Box<PictureRows<File>>),
+}
+
+impl Source {
+    fn open(session: &Session, input: &Place) -> Result<Self, Failure> {
+        if let Some(file) = paths::open_regular(input)? {
+            let file_bytes = file.metadata().at(input)?.len();
+            // Whatever is wrong with the file, reading it as a whole tells it better.
+            if let Ok(Some(rows)) = PictureRows::open(file, &session.limits)
+                && u64::from(rows.layout().width()) * u64::from(rows.layout().height()) > LARGE
+            {
+                return Ok(Self { picture: Content::Rows(Box::new(rows)), file_bytes });
+            }
+        }
+        let bytes = paths::read(input, session.limits.max_file_bytes)?;
+        if bytes.starts_with(b"\x89AEI") {
+            return Err(Failure::new(Cause::BadFile, "this is an aei file already; did you mean `aei decode`?")).at(input);
+        }
+        let (picture, notices) = Picture::from_file_bytes(&bytes, &session.limits).at(input)?;
+        Ok(Self { picture: Content::Whole(picture, notices), file_bytes: bytes.len() as u64 })
+    }
+
+    fn layout(&self) -> Layout {
+        match &self.picture {
+            Content::Whole(picture, _) => picture.into(),
+            Content::Rows(rows) => rows.layout(),
+        }
+    }
+
+    fn metadata(&self) -> &Metadata {
+        match &self.picture {
+            Content::Whole(picture, _) => picture.metadata(),
+            Content::Rows(rows) => rows.metadata(),
+        }
+    }
+
+    /// Bits of a sample as they are encoded.
+    fn depth(&self) -> u8 {
+        match &self.picture {
+            Content::Whole(picture, _) => picture.depth().bits(),
+            Content::Rows(_) => 8,
+        }
+    }
+
+    fn notices(&self) -> &[Notice] {
+        match &self.picture {
+            Content::Whole(_, notices) => notices,
+            Content::Rows(rows) => rows.notices(),
+        }
+    }
 }

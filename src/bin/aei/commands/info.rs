@@ -8,6 +8,7 @@ use aei::{Channels, Model, Orientation};
 use clap::Args;
 use serde_json::json;
 
+use super::decode::Door;
 use super::{Common, Session, bits_per_pixel};
 use crate::failure::{At as _, Failure};
 use crate::paths::Place;
@@ -26,12 +27,12 @@ pub(crate) struct Info {
 impl Info {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let inputs: Vec<Place> = self.inputs.iter().map(Place::from).collect();
-        Ok(session.for_each(&inputs, |input| input, |input| file(session, input)))
+        Ok(session.for_each(&inputs, |input| input, |input| file(session, input).map(|()| ExitCode::SUCCESS)))
     }
 }
 
 fn file(session: &Session, input: &Place) -> Result<(), Failure> {
-    let decoder = super::decode::open(session, input)?;
+    let decoder = super::decode::open(session, input, Door::Whole)?;
     let info = decoder.info();
     let embedded = Model::embedded().at(input)?;
     let is_embedded = info.model_id == embedded.id();

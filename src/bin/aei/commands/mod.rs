@@ -66,6 +66,9 @@ pub(crate) struct Common {
     /// Refuse what needs more memory than this; K, M and G stand for KiB, MiB and GiB
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     max_memory: Option<u64>,
+    /// Take pictures and files of any size, as long as there is memory
+    #[arg(long, conflicts_with_all = ["max_pixels", "max_memory"])]
+    no_limits: bool,
 }
 
 /// What a subcommand works with.
@@ -90,12 +93,13 @@ impl Common {
     }
 
     fn session(self, console: Console) -> Result<(Session, Option<rayon::ThreadPool>), Failure> {
-        let mut limits = Limits::default();
+        let mut limits = if self.no_limits { Limits::none() } else { Limits::default() };
         limits.max_pixels = self.max_pixels.unwrap_or(limits.max_pixels);
         if let Some(bytes) = self.max_memory {
             limits.max_memory = bytes;
             // Files are read into memory.
             limits.max_file_bytes = limits.max_file_bytes.max(bytes);
+            limits.max_chunk_bytes = limits.max_chunk_bytes.max(bytes);
         }
         // The environment is part of the command line here.
         let kernel = aei::kernel_name().map_err(|e| Failure::usage(format!("AEI_KERNEL: {e}")))?;
@@ -115,15 +119,16 @@ impl Common {
 }
 
 impl Session {
-    /// Does `work` for each item, goes on after failures, and returns the exit code of the first.
-    pub(crate) fn for_each<T>(&self, items: &[T], input: impl Fn(&T) -> &Place, work: impl Fn(&T) -> Result<(), Failure>) -> ExitCode {
+    /// Does `work` for each item, goes on after failures, and returns the exit code of the first. Work that went well may have a code of its own.
+    pub(crate) fn for_each<T>(&self, items: &[T], input: impl Fn(&T) -> &Place, work: impl Fn(&T) -> Result<ExitCode, Failure>) -> ExitCode {
         let mut first = ExitCode::SUCCESS;
         for item in items {
-            if let Err(failure) = work(item) {
+            let code = work(item).unwrap_or_else(|failure| {
                 self.console.failure(Some(input(item)), &failure);
-                if first == ExitCode::SUCCESS {
-                    first = failure.exit_code();
-                }
+                failure.exit_code()
+            });
+            if first == ExitCode::SUCCESS {
+                first = code;
             }
         }
         first

@@ -1,0 +1,189 @@
+"""Train on a borrowed machine whose every command is bounded in time, and to which files go in pieces.
+
+    here    python remote.py pack FOLDER... --out PIECES     shards of at most 40 MB (data.py pack; takes its options)
+            python remote.py split CHECKPOINT PIECES         a checkpoint in pieces of 15 MB, for the way there
+    there   python remote.py add PIECE...                    take in shards, and pieces of files; a piece may be added twice
+            python remote.py start ARGUMENTS...              start train.py in a session of its own; --data and --out are added
+            python remote.py watch SECONDS                   wait that long, or till the end; show the end of the log, and the GPU
+            python remote.py stop                            end the run, everything saved
+            python remote.py collect FOLDER [--file last.pt] [--first N]   copy log, curves and the newest ema.pt out, in pieces of 15 MB
+    here    python remote.py join FOLDER FILE                put a collected file together again
+
+Everything there lies under $AEI_TRAIN_HOME (~/aei-train): data/ (which the trainer scans again every minute, so shards may come while it runs), files/ (joined
+from pieces: `start --resume files/ema.pt`, paths are from there), run/, log. The trainer outlasts the command that started it, not the machine:
+collect as you go. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin: ema.pt has 2, last.pt has 10.
+"""
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PIECE = 15_000_000  # bytes
+AT_ONCE = 4         # pieces that `collect` copies
+NAME = re.compile(r"(?P<file>.+)\.(?P<digest>[0-9a-f]{12})\.(?P<number>\d{3})of(?P<count>\d{3})")
+HERE = Path(__file__).resolve().parent
+
+
+def home() -> Path:
+    return Path(os.environ.get("AEI_TRAIN_HOME", Path.home() / "aei-train"))
+
+
+def split(source: Path, out: Path, first: int = 0, most: int | None = None) -> list[Path]:
+    """Pieces NAME.DIGEST.000of002 of a file: the digest keeps pieces of two versions apart."""
+    data = source.read_bytes()
+    count = max(1, -(-len(data) // PIECE))
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    out.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i in range(first, count if most is None else min(count, first + most)):
+        paths.append(out / f"{source.name}.{digest}.{i:03d}of{count:03d}")
+        paths[-1].write_bytes(data[i * PIECE:(i + 1) * PIECE])
+    return paths
+
+
+def join(pieces: list[Path], out: Path) -> bool:
+    """Put the pieces of one file together; False while some are missing."""
+    names = {p: NAME.fullmatch(p.name) for p in pieces}
+    names = {p: m for p, m in names.items() if m}
+    versions = {(m["file"], m["digest"], m["count"]) for m in names.values()}
+    if len(versions) != 1:
+        raise ValueError(f"these are pieces of {len(versions)} files: {sorted(p.name for p in names)}")
+    ((_, digest, count),) = versions
+    by_number = {int(m["number"]): p for p, m in names.items()}
+    if sorted(by_number) != list(range(int(count))):
+        return False
+    data = b"".join(by_number[i].read_bytes() for i in range(int(count)))
+    if hashlib.sha256(data).hexdigest()[:12] != digest:
+        raise ValueError(f"{out.name}: a piece is damaged")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, out)
+    return True
+
+
+def add(paths: list[Path]) -> None:
+    data, pieces, joined = home() / "data", home() / "pieces", home() / "files"
+    for folder in (data, pieces, joined):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        match = NAME.fullmatch(path.name)
+        target = (pieces if match else data) / path.name
+        part = target.with_name("." + target.name)  # hidden from the trainer until it is whole
+        shutil.copyfile(path, part)
+        os.replace(part, target)
+        if match and join(list(pieces.glob(f"{match['file']}.{match['digest']}.*")), joined / match["file"]):
+            print(f"files/{match['file']} is whole")
+    print(f"{len(list(data.glob('*')))} files of data")
+
+
+def running() -> int | None:
+    """Process id of the trainer, if it runs."""
+    try:
+        pid = int((home() / "pid").read_text())
+        if "train.py" not in Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"):
+            return None
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return None if state == "Z" else pid
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def start(arguments: list[str]) -> int:
+    if running():
+        print(f"a run is under way already: process {running()}", file=sys.stderr)
+        return 1
+    (home() / "data").mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-u", str(HERE / "train.py"), "--data", str(home() / "data"), "--out", str(home() / "run"), *arguments]
+    with open(home() / "log", "ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home(), start_new_session=True)
+    (home() / "pid").write_text(str(process.pid))
+    time.sleep(2)
+    if process.poll() not in (None, 0):
+        print((home() / "log").read_text(errors="replace")[-2000:], file=sys.stderr)
+        return 1
+    print(f"started: process {process.pid}")
+    return 0
+
+
+def watch(seconds: float, lines: int = 12) -> None:
+    end = time.time() + seconds
+    while time.time() < end and running():
+        time.sleep(min(2, max(0, end - time.time())))
+    log = home() / "log"
+    print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-lines:]) if log.exists() else "no log", end="")
+    print("running" if running() else "not running")
+    if shutil.which("nvidia-smi"):
+        subprocess.run(["nvidia-smi", "--query-gpu=utilization.gpu,memory.used,clocks.sm", "--format=csv,noheader"], check=False)
+
+
+def stop(seconds: float = 60) -> int:
+    pid = running()
+    if pid:
+        os.kill(pid, signal.SIGTERM)
+        end = time.time() + seconds
+        while running() and time.time() < end:
+            time.sleep(0.2)
+    print("still running" if running() else "not running")
+    return int(bool(running()))
+
+
+def collect(out: Path, name: str, first: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for extra in ("log.jsonl", "curves.png"):
+        if (home() / "run" / extra).exists():
+            shutil.copyfile(home() / "run" / extra, out / extra)
+    for path in split(home() / "run" / name, out, first, AT_ONCE):
+        print(path.name, path.stat().st_size)
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] == "pack":
+        return subprocess.run([sys.executable, str(HERE / "data.py"), *argv], check=False).returncode
+    if argv and argv[0] == "start":
+        return start(argv[1:])
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = p.add_subparsers(dest="verb", required=True, metavar="pack|split|add|start|watch|stop|collect|join")
+    v = verbs.add_parser("split")
+    v.add_argument("file", type=Path)
+    v.add_argument("out", type=Path)
+    v = verbs.add_parser("add")
+    v.add_argument("pieces", type=Path, nargs="+")
+    v = verbs.add_parser("watch")
+    v.add_argument("seconds", type=float)
+    verbs.add_parser("stop")
+    v = verbs.add_parser("collect")
+    v.add_argument("out", type=Path)
+    v.add_argument("--file", default="ema.pt", help="of the run [default: ema.pt]")
+    v.add_argument("--first", type=int, default=0, help="number of the first piece to copy")
+    v = verbs.add_parser("join")
+    v.add_argument("folder", type=Path)
+    v.add_argument("out", type=Path)
+    a = p.parse_args(argv)
+    if a.verb == "split":
+        print(*(path.name for path in split(a.file, a.out)), sep="\n")
+    elif a.verb == "add":
+        add(a.pieces)
+    elif a.verb == "watch":
+        watch(a.seconds)
+    elif a.verb == "stop":
+        return stop()
+    elif a.verb == "collect":
+        collect(a.out, a.file, a.first)
+    elif not join([p for p in a.folder.iterdir() if p.name.startswith(a.out.name + ".")], a.out):
+        print("some pieces are missing", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Tests of the trainer on a tiny network: pytest models/training."""
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytest.importorskip("PIL", reason="Pillow is not installed")
+import numpy as np
+from PIL import Image
+
+import curves
+import export
+import model
+import tiny
+import train
+from data import Pool
+from test_data import photo
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pictures")
+    for i in range(2):
+        Image.fromarray(photo(384, 384, i)).save(out / f"{i}.png")
+    return out
+
+
+def arguments(out: Path, pictures: Path, *more: str):
+    return train.arguments(["--data", str(pictures), "--out", str(out), "--config", json.dumps(tiny.CONFIG), "--steps", "8", "--batch", "4", "--patch", "64",
+                            "--final-patch", "128", "--final-part", "0.3", "--warmup", "2", "--synthetic-count", "3", "--synthetic", "0.2", "--threads", "1",
+                            "--device", "cpu", "--float32", "--minutes", "1e9", *more])
+
+
+def pool_of(a) -> Pool:
+    return Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed)
+
+
+def weights(t: train.Trainer) -> torch.Tensor:
+    return torch.cat([w.detach().flatten() for w in [*t.weights, *t.average]])
+
+
+def test_shapes() -> None:
+    net = model.Codec(**tiny.CONFIG)
+    x_hat, y_bits, z_bits = net(torch.rand(3, 3, 128, 192), torch.tensor([0, 31, 63]))
+    assert x_hat.shape == (3, 3, 128, 192) and y_bits.shape == z_bits.shape == (3,)
+    assert net.analysis(torch.rand(1, 3, 64, 128), torch.tensor([5])).shape == (1, 64, 4, 8)
+
+
+def test_lambdas() -> None:
+    assert math.isclose(float(model.lambda_of(0)), 0.001, rel_tol=1e-5) and math.isclose(float(model.lambda_of(63)), 0.5, rel_tol=1e-5)
+    q = torch.arange(64)
+    assert torch.allclose(model.lambda_of(q), 0.001 * 500 ** (q / 63), rtol=1e-5)
+    bent = model.lambda_of(q, [(0, 0.0005), (14, 0.004), (47, 0.1), (63, 2.0)])
+    assert torch.allclose(bent[[0, 14, 47, 63]], torch.tensor([0.0005, 0.004, 0.1, 2.0]), rtol=1e-5) and (bent.diff() > 0).all()
+    for wrong in ([(0, 0.001)], [(0, 0.5), (63, 0.1)], [(1, 0.1), (63, 0.5)], [(0, 0.0), (63, 0.5)]):
+        with pytest.raises(ValueError, match="lambdas"):
+            model.Codec(**tiny.CONFIG, lambdas=wrong)
+
+
+def test_gains_move_with_the_lambdas() -> None:
+    net = model.Codec(**tiny.CONFIG)
+    before = net.analysis.gain(torch.arange(64))[:, 0, 0, 0].detach().clone()
+    model.move_gains(net, model.LAMBDAS, model.LAMBDAS)
+    after = net.analysis.gain(torch.arange(64))[:, 0, 0, 0]
+    assert torch.allclose(after, before, rtol=1e-4)
+    longer = [(0, 0.001), (63, 4.0)]
+    model.move_gains(net, model.LAMBDAS, longer)
+    after = net.analysis.gain(torch.arange(64))[:, 0, 0, 0].detach()
+    slope = math.log(35 / 1.6) / math.log(500)  # the gains started as a power of lambda
+    assert torch.allclose(after, 1.6 * (model.lambda_of(torch.arange(64), longer) / 0.001) ** slope, rtol=1e-3)
+
+
+def test_bits_have_a_gradient_where_they_are_limited() -> None:
+    value, scale = torch.tensor([0.3, 2.0, 60.0], requires_grad=True), torch.tensor([0.5, 0.11, 1.0], requires_grad=True)
+    bits = model.bits(value, scale)
+    with torch.no_grad():
+        assert torch.equal(model.bits(value, scale), bits) and torch.allclose(bits[1:], torch.tensor(-math.log2(1e-9)))
+    bits.sum().backward()
+    assert (value.grad > 0).all() and (scale.grad[1:] < 0).all() and torch.isfinite(scale.grad).all()
+
+
+def test_qualities_are_stratified() -> None:
+    random = torch.Generator().manual_seed(0)
+    for batch in (4, 8, 32):
+        q = train.draw_qualities(batch, random)
+        assert sorted((q * batch / 64).long().tolist()) == list(range(batch)) and q.max() <= 63
+
+
+def test_one_extreme_crop_does_not_take_the_whole_gradient() -> None:
+    x, lam = torch.zeros(4, 3, 8, 8), torch.full((4,), 0.02)
+    x_hat = torch.full((4, 3, 8, 8), 2 / 255, requires_grad=True)
+    with torch.no_grad():
+        x_hat[3] = 1.0
+    shares = {}
+    for cap in (0.0, 4.0):
+        train.losses(lam, x, x_hat, torch.ones(4), cap)[0].backward()
+        size = x_hat.grad.abs().sum((1, 2, 3))
+        shares[cap] = float(size[3] / size.sum())
+        x_hat.grad = None
+    assert shares[0.0] > 0.95 and shares[4.0] < 0.5
+
+
+def test_schedule(tmp_path: Path, pictures: Path) -> None:
+    t = train.Trainer(arguments(tmp_path, pictures, "--lr", "1e-3"))
+    assert t.sizes(0) == (4, 64) and t.sizes(0.71) == (2, 128)
+    t.step = 100
+    assert t.learning_rate(0) == pytest.approx(1e-3) and t.learning_rate(0.5) == pytest.approx(5e-4, rel=0.01) and t.learning_rate(1) == pytest.approx(1e-6)
+    t.step = 0
+    assert t.learning_rate(0) == pytest.approx(5e-4)  # the first of two steps of warm-up
+
+
+def test_overfits_a_tiny_set(tmp_path: Path, pictures: Path) -> None:
+    """The first step makes the loss on its own crops smaller, and many make it much smaller."""
+    t = train.Trainer(arguments(tmp_path, pictures, "--lr", "1e-3"))
+    x, q = pool_of(t.a).draw(4, 64, t.random), torch.tensor([0.0, 20, 40, 63])
+
+    def loss() -> float:
+        with torch.no_grad():
+            torch.manual_seed(0)
+            x_hat, y_bits, z_bits = t.net(x, q)
+            return float(train.losses(model.lambda_of(q), x, x_hat, y_bits + z_bits, 0)[0])
+
+    start = loss()
+    t.train_step(x, q, 1e-3)
+    first = loss()
+    for _ in range(60):
+        assert t.train_step(x, q, 1e-3) is not None
+    assert first < start and loss() < 0.75 * start
+
+
+def test_steps_that_are_not_finite_change_nothing(tmp_path: Path, pictures: Path) -> None:
+    t = train.Trainer(arguments(tmp_path, pictures))
+    before = weights(t)
+    assert t.train_step(torch.full((2, 3, 64, 64), math.nan), torch.tensor([1.0, 60.0]), 1e-3) is None
+    assert t.skipped == 1 and torch.equal(weights(t), before)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, pictures: Path) -> None:
+    a = arguments(tmp_path, pictures)
+    pool = pool_of(a)
+    straight = train.Trainer(a)
+    for _ in range(8):
+        straight.advance(pool)
+    stopped = train.Trainer(a)
+    for _ in range(4):
+        stopped.advance(pool)
+    stopped.save(tmp_path)
+    torch.manual_seed(99)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    again = train.Trainer.going_on(train.arguments(["--out", str(tmp_path), "--continue", "--device", "cpu"]), state)
+    assert again.step == 4 and again.a.batch == 4 and again.a.data == [pictures]
+    for _ in range(4):
+        again.advance(pool)
+    assert torch.equal(weights(again), weights(straight)) and again.progress == 1
+
+
+def test_main_trains_saves_and_resumes(tmp_path: Path, pictures: Path) -> None:
+    def run(out: Path, *more: str) -> None:
+        train.main(["--data", str(pictures), "--out", str(out), "--steps", "4", "--batch", "2", "--patch", "64", "--final-patch", "64", "--threads", "1",
+                    "--synthetic-count", "2", "--log-every", "2", "--device", "cpu", *more])
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    run(first, "--config", json.dumps(tiny.CONFIG))
+    log = curves.rows(first)
+    assert [r["step"] for r in log] == [2, 4] and len(log[0]["psnr"]) == 4 and all(math.isfinite(r["loss"]) for r in log)
+    net, step = export.load(first / "ema.pt")
+    assert step == 4 and net.config == tiny.CONFIG
+    # with a longer range of lambda: the moving average and the weights move alike, the optimiser starts anew
+    run(second, "--resume", str(first / "last.pt"), "--lambdas", "0:0.001,63:2")
+    net, step = export.load(second / "ema.pt")
+    assert step == 8 and net.config["lambdas"] == [[0, 0.001], [63, 2]]
+    assert float(model.lambda_of(63, net.lambdas)) == pytest.approx(2)
+
+
+def test_checkpoints_of_older_runs_resume(tmp_path: Path, pictures: Path) -> None:
+    """What last.pt had before runs could be continued."""
+    t = train.Trainer(arguments(tmp_path, pictures))
+    pool = pool_of(t.a)
+    t.advance(pool)
+    state = t.checkpoint()
+    del state["run"]
+    torch.save(state, tmp_path / "old.pt")
+    old = torch.load(tmp_path / "old.pt", weights_only=True)
+    again = train.Trainer(arguments(tmp_path, pictures), old)
+    assert torch.equal(weights(again), weights(t)) and again.step == 1
+    again.advance(pool)
+    with pytest.raises(ValueError, match="--resume"):
+        train.Trainer.going_on(arguments(tmp_path, pictures), old)
+
+
+def test_arguments() -> None:
+    a = train.arguments(["--data", "x", "--out", "y", "--device", "cpu"])
+    assert (a.batch, a.patch, a.final_batch, a.final_patch) == (8, 128, 2, 256)
+    a = train.arguments(["--data", "x", "--out", "y", "--device", "cuda"])
+    assert (a.batch, a.patch, a.final_batch, a.final_patch) == (32, 256, 14, 384)
+    for wrong in (["--patch", "100"], ["--patch", "448"], ["--synthetic", "0.95", "--graphics", "0.2"]):
+        with pytest.raises(SystemExit):
+            train.arguments(["--data", "x", "--out", "y", *wrong])
+    with pytest.raises(SystemExit):
+        train.arguments(["--out", "y"])
+    assert np.allclose(train.parse_lambdas("0:0.001,63:2"), [[0, 0.001], [63, 2]])

@@ -1,0 +1,304 @@
+"""Train the codec on whatever device there is.
+
+    python train.py --data FOLDER... --out RUN [--minutes 100]          anew
+    python train.py --data FOLDER... --out RUN --resume CHECKPOINT      from the weights of any checkpoint, with a schedule of its own
+    python train.py --out RUN --continue                                go on with RUN, which was stopped
+
+On CUDA: bfloat16, channels_last, compiled, fused AdamW, data on the device. On a processor: bfloat16 and channels_last (a preloaded jemalloc helps, and on quiet
+cores OMP_WAIT_POLICY=active). The learning rate falls along a cosine over --minutes or --steps, whichever ends sooner, and the last part of
+a run uses larger patches. FOLDERs hold pictures and shards of data.py; what arrives there while the run goes on is taken in.
+
+RUN gets last.pt (weights, moving average, optimiser, state of the schedule and of the random numbers: to resume or continue), ema.pt (moving average in 16
+bits: to export), log.jsonl and curves.png. SIGTERM and Ctrl-C end a run after the step at hand, with everything saved.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+import curves
+import model
+from data import WINDOW, Pool
+
+EMA = 0.9995                                   # of the moving average of the weights
+SCAN_SECONDS = 60
+DEFAULTS = {"cuda": dict(batch=32, patch=256, final_patch=384), "cpu": dict(batch=8, patch=128, final_patch=256)}
+NOT_KEPT = ("data", "out", "resume", "go_on", "device", "threads")  # arguments that --continue does not take from the run
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", nargs="+", type=Path, default=[], help="folders of pictures and shards [default with --continue: as before]")
+    p.add_argument("--out", type=Path, required=True, help="folder of the run")
+    start = p.add_mutually_exclusive_group()
+    start.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="start from these weights; from its optimiser too, where it has one")
+    start.add_argument("--continue", dest="go_on", action="store_true", help="go on with OUT/last.pt where it stopped, with its arguments")
+    p.add_argument("--fresh-optimiser", action="store_true", help="resume the weights alone")
+    p.add_argument("--config", default="{}", help="JSON of model.Codec's arguments, for a new network")
+    p.add_argument("--lambdas", metavar="Q:LAMBDA,...", help="lambdas to train for, from quality 0 to 63, e.g. 0:0.001,63:2; the gains of a resumed network "
+                   "move along [default: those of the checkpoint, or 0:0.001,63:0.5]")
+    p.add_argument("--keep-gains", action="store_true", help="the resumed network was trained for --lambdas already, though its checkpoint does not say so")
+    p.add_argument("--minutes", type=float, default=100, help="wall time, loading and compiling included")
+    p.add_argument("--steps", type=int, default=10 ** 9)
+    p.add_argument("--batch", type=int, help="pictures in a step [default: 32 on CUDA, 8 else]")
+    p.add_argument("--patch", type=int, help="side of the crops, a multiple of 64 [default: 256 on CUDA, 128 else]")
+    p.add_argument("--final-part", type=float, default=0.15, help="part of the run at its end that uses larger crops")
+    p.add_argument("--final-patch", type=int, help="their side [default: 384 on CUDA, 256 else]")
+    p.add_argument("--final-batch", type=int, help="how many of them in a step [default: as many pixels as before]")
+    p.add_argument("--lr", type=float, default=4e-4, help="highest learning rate")
+    p.add_argument("--last-lr", type=float, default=1e-6, help="learning rate at the end")
+    p.add_argument("--warmup", type=int, default=300, help="steps")
+    p.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
+    p.add_argument("--cap", type=float, default=4.0, help="a crop counts at most this many times the median of its batch; 0: no limit. Keeps noise and other "
+                   "synthetic extremes from taking the whole gradient")
+    p.add_argument("--graphics", type=float, default=0.1, help="part of graphics in the crops")
+    p.add_argument("--synthetic", type=float, default=0.06, help="part of synthetic pictures in the crops")
+    p.add_argument("--synthetic-count", type=int, default=192, help="how many synthetic pictures to make")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch on the processor")
+    p.add_argument("--device", choices=("cuda", "cpu"), help="[default: cuda where there is one]")
+    p.add_argument("--float32", action="store_true", help="no bfloat16")
+    p.add_argument("--no-compile", action="store_true", help="no torch.compile on CUDA")
+    p.add_argument("--save-minutes", type=float, default=4)
+    p.add_argument("--log-every", type=int, default=100, help="steps")
+    a = p.parse_args(argv)
+    if not a.data and not a.go_on:
+        p.error("--data is needed")
+    a.device = a.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    for name, value in DEFAULTS[a.device].items():
+        if getattr(a, name) is None:
+            setattr(a, name, value)
+    a.final_patch = max(a.patch, a.final_patch)
+    a.final_batch = a.final_batch or max(2, a.batch * a.patch ** 2 // a.final_patch ** 2)
+    if any(n % 64 or not 64 <= n <= WINDOW for n in (a.patch, a.final_patch)):
+        p.error(f"sides of crops are multiples of 64 up to {WINDOW}")
+    if not 0 <= a.graphics + a.synthetic <= 1:
+        p.error("the parts of graphics and of synthetic pictures come to at most 1")
+    return a
+
+
+def parse_lambdas(text: str) -> list[list[float]]:
+    return [[float(n) for n in node.split(":")] for node in text.split(",")]
+
+
+def draw_qualities(batch: int, random: torch.Generator) -> torch.Tensor:
+    """Quality indices [B], one from each of B equal parts of the range, in any order: every batch covers it all."""
+    q = (torch.randperm(batch, generator=random) + torch.rand(batch, generator=random)) / batch * model.QUALITIES
+    return q.floor().clamp(0, model.QUALITIES - 1)
+
+
+def losses(lam: torch.Tensor, x: torch.Tensor, x_hat: torch.Tensor, bits: torch.Tensor, cap: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Loss of the batch, bits per pixel [B], mean squared error on 0..255 [B]. The weight keeps high qualities from having all the gradient."""
+    bpp = bits / (x.shape[2] * x.shape[3])
+    mse = ((x_hat.float() - x) ** 2).mean((1, 2, 3)) * 255 ** 2
+    each = (lam / 0.02) ** -0.25 * (bpp + lam * mse)
+    if cap:
+        each = each * (cap * each.detach().quantile(0.5) / each.detach()).clamp(max=1)
+    return each.mean(), bpp, mse
+
+
+class Trainer:
+    """A network in training and all that its continuation depends on, the pictures apart."""
+
+    def __init__(self, a: argparse.Namespace, state: dict | None = None):
+        """`state`: a checkpoint to resume; anew without one."""
+        self.a, self.resumed = a, state is not None
+        config = state["config"] if state else json.loads(a.config)
+        torch.manual_seed(a.seed)
+        self.net = net = model.init_linear(model.Codec(**config))
+        self.step = self.first = 0
+        if state:
+            net.load_state_dict({k: v.float() for k, v in state["net"].items()})
+            self.step = self.first = int(state["step"])
+        average = (state or {}).get("ema", net.state_dict())
+        fresh = a.fresh_optimiser or not state or "optimiser" not in state
+        if a.lambdas:
+            nodes, old = parse_lambdas(a.lambdas), net.lambdas
+            net.set_lambdas(nodes)
+            if state and not a.keep_gains and [list(n) for n in old] != net.lambdas:
+                model.move_gains(net, old, nodes)
+                copy = model.Codec(**net.config)
+                copy.load_state_dict({k: v.float() for k, v in average.items()})
+                model.move_gains(copy, old, nodes)
+                average, fresh = copy.state_dict(), True
+        self.cuda = a.device == "cuda"
+        net.to(a.device, memory_format=torch.channels_last).train()
+        self.names, self.weights = (list(v) for v in zip(*net.named_parameters()))
+        self.average = [average[k].detach().to(a.device, torch.float32, copy=True) for k in self.names]
+        decay = [{"params": [w for w in self.weights if (w.dim() == 4) == conv], "weight_decay": 1e-4 if conv else 0.0} for conv in (True, False)]
+        self.optimiser = torch.optim.AdamW(decay, lr=a.lr, betas=(0.9, 0.98), fused=self.cuda)
+        if not fresh:
+            for group in state["optimiser"]["param_groups"]:
+                group["fused"] = self.cuda  # it may come from another device
+            self.optimiser.load_state_dict(state["optimiser"])
+        self.run = torch.compile(net, dynamic=False) if self.cuda and not a.no_compile else net
+        self.random = torch.Generator().manual_seed(a.seed + self.step)
+        torch.manual_seed(a.seed + self.step)
+        self.minutes_before, self.start = 0.0, time.time()
+        self.skipped = 0
+
+    @classmethod
+    def going_on(cls, a: argparse.Namespace, state: dict) -> Trainer:
+        """The run that saved `state`, as if it had never stopped (given the same pictures); its arguments replace those in `a`."""
+        if "run" not in state:
+            raise ValueError("this checkpoint was not made by a run that can be continued: --resume starts a new schedule from it")
+        run = state["run"]
+        a.data = a.data or [Path(p) for p in run["data"]]
+        for name, value in run["arguments"].items():
+            setattr(a, name, value)
+        lambdas, a.lambdas, fresh, a.fresh_optimiser = a.lambdas, None, a.fresh_optimiser, False
+        t = cls(a, state)
+        a.lambdas, a.fresh_optimiser = lambdas, fresh
+        t.first, t.resumed, t.minutes_before, t.skipped = run["first"], run["resumed"], run["minutes"], run["skipped"]
+        t.random.set_state(run["random"])
+        torch.set_rng_state(run["torch_random"])
+        if t.cuda and "cuda_random" in run:
+            torch.cuda.set_rng_state(run["cuda_random"])
+        return t
+
+    @property
+    def minutes(self) -> float:
+        return self.minutes_before + (time.time() - self.start) / 60
+
+    @property
+    def progress(self) -> float:
+        """0 at the start, 1 at the end of the schedule."""
+        return max(self.minutes / self.a.minutes, (self.step - self.first) / self.a.steps)
+
+    def learning_rate(self, progress: float) -> float:
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return min(1.0, (self.step - self.first + 1) / max(1, self.a.warmup)) * (self.a.last_lr + (self.a.lr - self.a.last_lr) * cosine)
+
+    def sizes(self, progress: float) -> tuple[int, int]:
+        """(batch, patch)."""
+        a = self.a
+        return (a.final_batch, a.final_patch) if progress >= 1 - a.final_part else (a.batch, a.patch)
+
+    def train_step(self, x: torch.Tensor, q: torch.Tensor, lr: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """One step on crops [B, 3, P, P] at qualities [B]: loss, bits per pixel [B], squared error [B], norm of the gradient. None if something was not
+        finite: the weights stay as they were then."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.a.device, dtype=torch.bfloat16, enabled=not self.a.float32):
+            x_hat, y_bits, z_bits = self.run(x, q)
+        loss, bpp, mse = losses(model.lambda_of(q, self.net.lambdas), x, x_hat, y_bits + z_bits, self.a.cap)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.a.clip)
+        self.step += 1
+        if not torch.isfinite(norm):
+            self.skipped += 1
+            return None
+        self.optimiser.step()
+        keep = EMA if self.resumed else min(EMA, 1 - 1 / (1 + (self.step - self.first) / 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - keep)
+        return loss.detach(), bpp.detach(), mse.detach(), norm
+
+    def advance(self, pool: Pool) -> tuple[torch.Tensor, tuple | None, float]:
+        """One step of the schedule: qualities, what `train_step` gave, learning rate."""
+        progress = self.progress
+        batch, patch = self.sizes(progress)
+        lr = self.learning_rate(progress)
+        x = pool.draw(batch, patch, self.random)
+        q = draw_qualities(batch, self.random).to(self.a.device)
+        return q, self.train_step(x, q, lr), lr
+
+    def checkpoint(self) -> dict:
+        ema = dict(zip(self.names, self.average))
+        run = dict(arguments={k: v for k, v in vars(self.a).items() if k not in NOT_KEPT}, first=self.first, resumed=self.resumed, minutes=self.minutes,
+                   skipped=self.skipped, data=[str(p.resolve()) for p in self.a.data], random=self.random.get_state(), torch_random=torch.get_rng_state())
+        if self.cuda:
+            run["cuda_random"] = torch.cuda.get_rng_state()
+        return dict(config=self.net.config, net=self.net.state_dict(), ema=ema, optimiser=self.optimiser.state_dict(), step=self.step, run=run)
+
+    def save(self, out: Path) -> None:
+        state = self.checkpoint()
+        small = dict(config=state["config"], net={k: v.half() for k, v in state["ema"].items()}, step=self.step)
+        for name, content in (("last.pt", state), ("ema.pt", small)):
+            torch.save(content, out / (name + ".part"))
+            os.replace(out / (name + ".part"), out / name)
+        curves.plot([out], out / "curves.png")
+
+
+class Sums:
+    """Sums between two lines of the log, on the device, so that they cost no waiting."""
+
+    def __init__(self, device: str):
+        self.all = torch.zeros(3, device=device)        # loss, norm, steps
+        self.bands = torch.zeros(4, 4, device=device)   # by quarter of the qualities: bits per pixel, mean squared error, PSNR, crops
+
+    def add(self, q: torch.Tensor, result: tuple) -> None:
+        loss, bpp, mse, norm = result
+        self.all += torch.stack([loss, norm, torch.ones_like(loss)])
+        psnr = 10 * torch.log10(255 ** 2 / mse.clamp_min(0.01))
+        self.bands.index_add_(0, (q * 4 / model.QUALITIES).long(), torch.stack([bpp, mse, psnr, torch.ones_like(bpp)], 1))
+
+    def row(self) -> dict:
+        """Means over what was added since the last row."""
+        (loss, norm, steps), bands = self.all.tolist(), self.bands.tolist()
+        self.all.zero_()
+        self.bands.zero_()
+        steps, crops = max(1.0, steps), max(1.0, sum(b[3] for b in bands))
+        each = [[v / max(1.0, b[3]) for v in b] for b in bands]
+        return dict(loss=round(loss / steps, 4), bpp=round(sum(b[0] for b in bands) / crops, 4), mse=round(sum(b[1] for b in bands) / crops, 3),
+                    norm=round(norm / steps, 3), bpp_band=[round(b[0], 4) for b in each], psnr=[round(b[2], 3) for b in each])
+
+
+def main(argv: list[str] | None = None) -> None:
+    a = arguments(argv)
+    torch.set_num_threads(a.threads)
+    if a.device == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    a.out.mkdir(parents=True, exist_ok=True)
+    source = a.out / "last.pt" if a.go_on else a.resume
+    state = torch.load(source, map_location="cpu", weights_only=True) if source else None
+    t = Trainer.going_on(a, state) if a.go_on else Trainer(a, state)
+    del state
+    pool = Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed)
+    print(f"{pool.describe()}; {a.device}, {sum(w.numel() for w in t.weights) / 1e6:.2f} M parameters, from step {t.step}", flush=True)
+    while set(pool.kinds) <= {"synthetic"}:
+        if t.progress >= 1:
+            raise SystemExit("no picture to train on has come")
+        time.sleep(5)
+        pool.scan()
+
+    stop: list[int] = []
+    handlers = {s: signal.signal(s, lambda number, _frame: stop.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    sums = Sums(a.device)
+    saved = scanned = time.time()
+    with open(a.out / "log.jsonl", "a") as log:
+        while t.progress < 1 and not stop:
+            q, result, lr = t.advance(pool)
+            if result:
+                sums.add(q, result)
+            if t.step % a.log_every == 0:
+                row = dict(step=t.step, minutes=round(t.minutes, 2), lr=lr, **sums.row(), skipped=t.skipped)
+                print(json.dumps(row), flush=True)
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+            now = time.time()
+            if now - saved > 60 * a.save_minutes:
+                t.save(a.out)
+                saved = time.time()
+            if now - scanned > SCAN_SECONDS:
+                if pool.scan():
+                    print(pool.describe(), flush=True)
+                scanned = time.time()
+    t.save(a.out)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    print(f"{'stopped' if stop else 'done'} at step {t.step}, {t.skipped} steps skipped", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+//! A file to a picture.
+
+mod alpha;
+mod conceal;
+mod output;
+mod pass;
+mod region;
+mod rows;
+mod salvage;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Limits, Progress};
+use crate::container::{Container, SIGNATURE, Source};
+use crate::entropy::{StreamDecoder, TileShape, decode_hyper};
+use crate::net::Model;
+use crate::picture::samples::Sample;
+use crate::picture::try_filled;
+use crate::{Error, Info, Metadata, Picture, Result, SampleDepth, Samples};
+use pass::Area;
+use salvage::Salvage;
+pub use salvage::{Damage, LostAlpha, LostTile};
+
+/// Options of a [`Decoder`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DecoderOptions {
+    /// Files beyond these are refused.
+    pub limits: Limits,
+    /// The model to decode with; the embedded one if there is none. A file that was made with another model is refused.
+    pub model: Option<Arc<Model>>,
+    /// Whether to decode what is left of a damaged file. Tiles that are damaged or missing are then no error but filled from what is around them, and
+    /// [`Decoder::damage`] tells which; so are a damaged tile index, damaged metadata and a missing end. Without `HEAD` nothing can be done. The file is
+    /// always read into memory as a whole.
+    pub salvage: bool,
+    /// Bits of the samples of the pictures that [`Decoder::decode`] and [`Decoder::decode_region`] give, whatever the source had. With 16, nothing of the
+    /// decoder's precision is lost.
+    pub depth: SampleDepth,
+}
+
+/// Decodes a file.
+///
+/// ```no_run
+/// let decoder = aei::Decoder::new(std::fs::File::open("photo.aei")?)?;
+/// println!("{} x {} pixels", decoder.info().width, decoder.info().height);
+/// let picture = decoder.decode()?.upright()?;
+/// # Ok::<(), aei::Error>(())
+/// ```
+///
+/// There are two doors: [`Decoder::new`] reads a stream to its end and checks every chunk at once; [`Decoder::open`] and [`Decoder::from_seekable`] read no
+/// more than what stands in front of the tiles, and each tile when it is needed, so that a part of a large file costs little. Nothing is decoded and no model is
+/// needed until [`Decoder::decode`] or one of the other ways out: a part ([`Decoder::decode_region`]), or rows as they are finished ([`Decoder::decode_rows`]).
+///
+/// Several threads may decode from one decoder at the same time.
+pub struct Decoder {
+    pub(super) container: Container,
+    info: Info,
+    pub(super) limits: Limits,
+    pub(super) model: Option<Arc<Model>>,
+    depth: SampleDepth,
+    progress: Progress,
+    /// Where damage is noted instead of ending the work.
+    salvage: Option<Salvage>,
+}
+
+/// Where the samples of a decode go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To a picture of our own.
+    Picture,
+    /// To the caller.
+    Rows,
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("info", &self.info).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Where the bytes of a file go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breakdown {
+    /// Hyper-latents.
+    pub z: u64,
+    /// Latents.
+    pub y: u64,
+    /// Alpha.
+    pub alpha: u64,
+    /// Colour profile, EXIF, XMP.
+    pub metadata: u64,
+    /// The preview.
+    pub preview: u64,
+    /// Everything else: chunk headers, sums, the tile index.
+    pub overhead: u64,
+}
+
+impl Decoder {
+    /// Reads a file with default limits.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if reading fails; [`Error::Format`] if the file is not an aei file, or damaged; [`Error::Unsupported`] if it is of a newer kind;
+    /// [`Error::Limits`] if it is too large.
+    pub fn new(reader: impl Read) -> Result<Self> {
+        Self::with_options(reader, DecoderOptions::default())
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn with_options(mut reader: impl Read, options: DecoderOptions) -> Result<Self> {
+        let limits = options.limits;
+        let mut bytes = Vec::new();
+        // What is not ours is not read to its end.
+        reader.by_ref().take(SIGNATURE.len() as u64).read_to_end(&mut bytes)?;
+        if bytes == SIGNATURE {
+            reader.take(limits.max_file_bytes.saturating_sub(bytes.len() as u64).saturating_add(1)).read_to_end(&mut bytes)?;
+        } else {
+            // Enough to tell what it is instead.
+            reader.take(8).read_to_end(&mut bytes)?;
+        }
+        limits.check_file(bytes.len() as u64)?;
+        Self::in_memory(bytes, options)
+    }
+
+    /// Opens a file with default options; see [`Decoder::from_seekable`].
+    ///
+    /// # Errors
+    /// As [`Decoder::from_seekable`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_seekable(File::open(path)?, DecoderOptions::default())
+    }
+
+    /// Reads what stands in front of the tiles. Tiles are read and checked when they are decoded, and what follows them when the whole picture has been decoded.
+    /// Files that [`Decoder::new`] refuses are refused here too, but perhaps later.
+    ///
+    /// ```no_run
+    /// let decoder = aei::Decoder::from_seekable(std::fs::File::open("large.aei")?, aei::DecoderOptions::default())?;
+    /// let part = decoder.decode_region(10_000, 8_000, 640, 480)?;
+    /// # Ok::<(), aei::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn from_seekable(mut reader: impl Read + Seek + Send + 'static, options: DecoderOptions) -> Result<Self> {
+        if options.salvage {
+            reader.rewind()?;
+            return Self::with_options(reader, options);
+        }
+        let source = Source::seekable(Box::new(reader), options.limits.max_chunk_bytes)?;
+        options.limits.check_file(source.len())?;
+        Ok(Self::from_container(Container::open(source)?, options, None))
+    }
+
+    fn in_memory(bytes: Vec<u8>, options: DecoderOptions) -> Result<Self> {
+        let bytes = Arc::new(bytes);
+        if !options.salvage {
+            return Ok(Self::from_container(Container::parse(bytes)?, options, None));
+        }
+        let (container, trouble) = Container::salvage(bytes)?;
+        Ok(Self::from_container(container, options, Some(Salvage { trouble, ..Salvage::default() })))
+    }
+
+    fn from_container(container: Container, options: DecoderOptions, salvage: Option<Salvage>) -> Self {
+        let info = Info::new(&container.head, &container.extras, container.file_bytes());
+        Self { container, info, limits: options.limits, model: options.model, depth: options.depth, progress: None, salvage }
+    }
+
+    /// As [`DecoderOptions::depth`].
+    pub fn depth(mut self, depth: SampleDepth) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// Calls `f` with the number of pixel rows done and their total, now and then, from any thread. [`ControlFlow::Break`] ends the work soon, with
+    /// [`Error::Cancelled`].
+    pub fn on_progress(mut self, f: impl Fn(u64, u64) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(f));
+        self
+    }
+
+    /// What the file says about itself.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Colour profile, EXIF and XMP. Decodes no pixels.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if they are damaged; [`Error::Limits`] if they are larger than allowed.
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.container.metadata(self.limits.max_metadata_bytes, self.salvage.is_some())
+    }
+
+    /// Decodes the picture, as stored: [`Picture::upright`] turns it for display.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the file was made with another model; [`Error::Format`] if a tile is damaged; [`Error::Limits`] if the picture is beyond
+    /// the limits or memory runs out.
+    pub fn decode(&self) -> Result<Picture> {
+        let area = self.whole();
+        let model = self.model_for_file(Purpose::Picture, area)?;
+        self.decode_picture(&model, area)
+    }
+
+    /// Decodes to memory of the caller, [`Info::sample_bytes`] samples of 8 bits in the order of [`Picture::new`].
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`], and [`Error::Parameter`] if `samples` has another length.
+    pub fn decode_into(&self, samples: &mut [u8]) -> Result<()> {
+        if samples.len() as u64 != self.info.sample_bytes() {
+            return Err(Error::Parameter(format!("the samples need {} bytes, not {}", self.info.sample_bytes(), samples.len())));
+        }
+        let area = self.whole();
+        let model = self.model_for_file(Purpose::Rows, area)?;
+        self.decode_area(&model, area, samples)
+    }
+
+    /// Where the bytes go. Decodes the hyper-latents alone, which takes little time.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn breakdown(&self) -> Result<Breakdown> {
+        let model = self.matching_model()?;
+        let (grid, quality) = (self.container.head.grid(), self.info.quality.get());
+        let mut y_bits = 0;
+        for row in 0..grid.rows() {
+            for place in grid.row(row) {
+                let tile = self.container.tile(place.number)?;
+                let mut stream = StreamDecoder::new(tile.code(), model.tables())?;
+                decode_hyper(&mut stream, &model, quality, TileShape { rows: grid.row_height(row), columns: place.columns.len() })?;
+                y_bits += stream.bits_left() as u64;
+            }
+        }
+        let streams = self.container.stream_bytes();
+        let y = y_bits.div_ceil(8).min(streams);
+        let [metadata, alpha, preview] = self.container.extras.sizes();
+        let overhead = self.info.file_bytes - streams - metadata - alpha - preview;
+        Ok(Breakdown { z: streams - y, y, alpha, metadata, preview, overhead })
+    }
+
+    fn matching_model(&self) -> Result<Arc<Model>> {
+        let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
+        if model.id() != self.info.model_id {
+            return Err(Error::Unsupported(format!(
+                "the file was made with model {}, this is model {} ({}): give the right model file (R2.6)",
+                self.info.model_id,
+                model.id(),
+                model.name()
+            )));
+        }
+        Ok(model)
+    }
+
+    /// The model for decoding an area, which is within the limits.
+    fn model_for_file(&self, purpose: Purpose, area: Area) -> Result<Arc<Model>> {
+        // What the header alone tells is refused before a model is looked at.
+        self.limits.check_head(&self.container.head)?;
+        let model = self.matching_model()?;
+        self.limits.check_memory("decoding", self.memory(&model, purpose, area))?;
+        Ok(model)
+    }
+
+    /// About how many bytes [`Decoder::decode`] needs at its peak, the file if it is in memory, the unpacked model and the picture included.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn memory_for_picture(&self) -> Result<u64> {
+        Ok(self.memory(&*self.matching_model()?, Purpose::Picture, self.whole()))
+    }
+
+    /// About how many bytes [`Decoder::decode_rows`] needs at its peak, likewise, without what its sink keeps.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn memory_for_rows(&self) -> Result<u64> {
+        Ok(self.memory(&*self.matching_model()?, Purpose::Rows, self.whole()))
+    }
+
+    fn memory(&self, model: &Model, purpose: Purpose, area: Area) -> u64 {
+        let samples = match purpose {
+            Purpose::Picture => (area.width * area.height * self.info.channels.count() * self.depth.bytes()) as u64,
+            Purpose::Rows => 0,
+        };
+        samples + self.container.bytes_in_memory() + pass::Pass::new(self, model, area).memory()
+    }
+
+    fn whole(&self) -> Area {
+        Area { x: 0, y: 0, width: self.info.width as usize, height: self.info.height as usize }
+    }
+
+    /// What follows the tiles is looked at when the whole picture has been decoded.
+    fn check_end(&self, area: Area) -> Result<()> {
+        if area == self.whole() { self.container.check_end() } else { Ok(()) }
+    }
+
+    /// An area as a picture of its own, with the metadata of the whole.
+    fn decode_picture(&self, model: &Model, area: Area) -> Result<Picture> {
+        let metadata = self.metadata()?;
+        let samples: Samples = match self.depth {
+            SampleDepth::Eight => self.decode_samples::<u8>(model, area)?.into(),
+            SampleDepth::Sixteen => self.decode_samples::<u16>(model, area)?.into(),
+        };
+        let picture = Picture::from_samples(area.width as u32, area.height as u32, self.info.channels, samples)?;
+        Ok(picture.with_source_depth(self.info.source_depth)?.with_orientation(self.info.orientation).with_metadata(metadata))
+    }
+
+    fn decode_samples<S: Sample>(&self, model: &Model, area: Area) -> Result<Vec<S>> {
+        let len = (area.width as u64 * area.height as u64).saturating_mul(self.info.channels.count() as u64);
+        let len = usize::try_from(len).map_err(|_| Error::Limits("the picture does not fit this machine's memory".into()))?;
+        let mut samples = try_filled(len, S::default())?;
+        self.decode_area(model, area, &mut samples)?;
+        Ok(samples)
+    }
+}

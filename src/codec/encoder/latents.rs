@@ -1,0 +1,112 @@
+//! Rows of samples to latents.
+
+use super::super::{BAND, Progress, report};
+use super::Layout;
+use crate::net::{Analysis, AnalysisStages, Engine, INPUTS, Model, Tensor};
+use crate::picture::samples::Sample;
+use crate::picture::tiles::{Grid, LATENT};
+use crate::picture::try_filled;
+use crate::{Error, Result};
+
+/// Gives the next rows of samples: fills the memory, which is whole rows.
+pub(super) trait RowSource<S>: FnMut(&mut [S]) -> Result<()> {}
+
+impl<S, F: FnMut(&mut [S]) -> Result<()>> RowSource<S> for F {}
+
+/// The latents of a picture, computed from the top as they are needed.
+pub(super) struct LatentRows<'a, S, F> {
+    source: F,
+    layout: Layout,
+    analysis: &'a Analysis,
+    stages: AnalysisStages<'a>,
+    quality: u8,
+    m: usize,
+    input_shift: u32,
+    /// Padded size in cells of 8 x 8 pixels.
+    cell_rows: usize,
+    cell_columns: usize,
+    next_cell_row: usize,
+    /// Rows of samples of the band at hand.
+    band: Vec<S>,
+    /// Latents that have been computed but not taken.
+    ready: Vec<i32>,
+}
+
+impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
+    pub(super) fn new(source: F, layout: Layout, model: &'a Model, grid: &Grid, quality: u8) -> Result<Self> {
+        let analysis = model.analysis()?;
+        let rows = (BAND * 8).min(layout.height() as usize);
+        Ok(Self {
+            band: try_filled(rows * layout.row_len(), S::default())?,
+            source,
+            layout,
+            analysis,
+            stages: analysis.stages(quality),
+            quality,
+            m: model.header().m,
+            input_shift: model.header().input_shift,
+            cell_rows: grid.height / 8,
+            cell_columns: grid.width / 8,
+            next_cell_row: 0,
+            ready: Vec::new(),
+        })
+    }
+
+    /// The next rows of latents: `[rows][columns][m]`.
+    pub(super) fn take(&mut self, engine: &Engine, rows: usize, progress: &Progress) -> Result<Vec<i32>> {
+        let row_len = self.cell_columns * 8 / LATENT * self.m;
+        self.ready
+            .try_reserve((rows * row_len).saturating_sub(self.ready.len()) + BAND * row_len)
+            .map_err(|_| Error::Limits("there is no memory for the latents".into()))?;
+        while self.ready.len() < rows * row_len && self.next_cell_row < self.cell_rows {
+            let band = BAND.min(self.cell_rows - self.next_cell_row);
+            let cells = self.cells(engine, band)?;
+            self.next_cell_row += band;
+            let features = self.stages.push(engine, cells, self.next_cell_row == self.cell_rows)?;
+            let old = self.ready.len();
+            self.ready.resize(old + features.data().len(), 0);
+            engine.pieces(&mut self.ready[old..], row_len, |row, piece| {
+                for (y, x) in piece.chunks_exact_mut(self.m).zip(features.row(row).chunks_exact(self.m)) {
+                    y.iter_mut().zip(self.analysis.gain(self.quality, x)).for_each(|(y, x)| *y = x);
+                }
+            });
+            engine.recycle(features);
+            report(progress, self.rows_done(), self.layout.height())?;
+        }
+        let rest = self.ready.split_off(rows * row_len);
+        Ok(std::mem::replace(&mut self.ready, rest))
+    }
+
+    /// Rows of pixels that have been through the analysis. The last ones are done when their tiles are coded.
+    pub(super) fn rows_done(&self) -> u32 {
+        (self.next_cell_row as u32 * 8).min(self.layout.height() - 1)
+    }
+
+    /// The next rows of cells: `[row][column][8 rows][8 pixels][3]`, the picture extended by its last row and column (SPEC 6).
+    fn cells(&mut self, engine: &Engine, rows: usize) -> Result<Tensor> {
+        let (width, row_len, channels) = (self.layout.width() as usize, self.layout.row_len(), self.layout.channels());
+        // A band has one row of the picture at least: padding is less than 64 rows, and so many are the fewest that a band has.
+        let lines = (rows * 8).min(self.layout.height() as usize - self.next_cell_row * 8);
+        let samples = &mut self.band[..lines * row_len];
+        (self.source)(samples)?;
+        let samples = &*samples;
+        let mut cells = engine.tensor(rows, self.cell_columns, INPUTS)?;
+        let shift = self.input_shift;
+        engine.pieces(cells.data_mut(), self.cell_columns * INPUTS, |row, piece| {
+            for i in 0..8 {
+                let line = &samples[(row * 8 + i).min(lines - 1) * row_len..][..row_len];
+                for (column, cell) in piece.chunks_exact_mut(INPUTS).enumerate() {
+                    for (j, pixel) in cell[i * 24..][..24].chunks_exact_mut(3).enumerate() {
+                        let source = &line[(column * 8 + j).min(width - 1) * channels.count()..][..channels.count()];
+                        if channels.is_gray() {
+                            pixel.fill(source[0].to_input(shift));
+                        } else {
+                            pixel.iter_mut().zip(source).for_each(|(p, s)| *p = s.to_input(shift));
+                        }
+                    }
+                }
+            }
+        });
+        Ok(cells)
+    }
+}

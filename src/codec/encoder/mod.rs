@@ -1,0 +1,261 @@
+//! A picture to a file.
+
+mod latents;
+mod layout;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::alpha::AlphaEncoder;
+use super::preview::{SIDE, Shrink};
+use super::{BAND, Limits, Progress, Quality, by_tile, memory, report};
+use crate::container::{self, Attachments, Head};
+use crate::entropy::{CodedTile, TileShape, encode_tile};
+use crate::net::{Engine, Model};
+use crate::picture::samples::Sample;
+use crate::picture::tiles::{Grid, LATENT, TilePlace};
+use crate::{Error, Metadata, Picture, Result, Samples};
+use latents::{LatentRows, RowSource};
+pub use layout::Layout;
+
+/// Encodes pictures.
+///
+/// ```
+/// use aei::{Encoder, Picture, Quality};
+///
+/// let picture = Picture::gray(8, 8, vec![128; 64])?;
+/// let file = Encoder::new().quality(Quality::index(40)?).encode(&picture)?;
+/// assert_eq!(&file[1..4], b"AEI");
+/// # Ok::<(), aei::Error>(())
+/// ```
+///
+/// The same picture and settings give the same bytes on every machine.
+#[derive(Clone)]
+pub struct Encoder {
+    quality: Quality,
+    tile_log2: u8,
+    model: Option<Arc<Model>>,
+    max_memory: u64,
+    preview: bool,
+    metadata: Metadata,
+    progress: Progress,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self { quality: Quality::default(), tile_log2: 10, model: None, max_memory: u64::MAX, preview: false, metadata: Metadata::default(), progress: None }
+    }
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder")
+            .field("quality", &self.quality)
+            .field("tile_size", &(1u32 << self.tile_log2))
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// With the embedded model, the default quality and tiles of 1024 x 1024 pixels.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the quality.
+    pub fn quality(mut self, quality: Quality) -> Self {
+        self.quality = quality;
+        self
+    }
+
+    /// Uses another model than the embedded one; the decoder will need it too.
+    pub fn model(mut self, model: Arc<Model>) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    /// Sets the side of a tile in pixels. Smaller tiles make region decoding and many threads faster and files a little larger.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless a power of two from 256 to 4096.
+    pub fn tile_size(mut self, pixels: u32) -> Result<Self> {
+        if !pixels.is_power_of_two() || !(256..=4096).contains(&pixels) {
+            return Err(Error::Parameter(format!("tiles of {pixels} pixels do not exist: a power of two from 256 to 4096")));
+        }
+        self.tile_log2 = pixels.ilog2() as u8;
+        Ok(self)
+    }
+
+    /// Whether to put a small preview into the file, of about 1 KB, which [`Decoder::preview`](crate::Decoder::preview) decodes at once. Default: no.
+    pub fn preview(mut self, preview: bool) -> Self {
+        self.preview = preview;
+        self
+    }
+
+    /// Metadata for [`Encoder::encode_rows`]. A [`Picture`] has its own.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Refuses pictures whose encoding takes more bytes of memory than this by an estimate, besides the picture itself. Default: no bound.
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.max_memory = bytes;
+        self
+    }
+
+    /// Calls `f` with the number of pixel rows done and their total, now and then, from any thread. [`ControlFlow::Break`] ends the work soon, with
+    /// [`Error::Cancelled`].
+    pub fn on_progress(mut self, f: impl Fn(u64, u64) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(f));
+        self
+    }
+
+    /// With the same model, and without what is about one picture alone.
+    pub(super) fn plain(&self) -> Self {
+        Self { model: self.model.clone(), ..Self::default() }
+    }
+
+    /// Encodes a picture.
+    ///
+    /// # Errors
+    /// [`Error::Limits`] if memory runs out, [`Error::Unsupported`] if the model cannot encode, [`Error::Parameter`] if `AEI_KERNEL` names no kernel.
+    pub fn encode(&self, picture: &Picture) -> Result<Vec<u8>> {
+        let (layout, metadata) = (picture.into(), picture.metadata());
+        match picture.data() {
+            Samples::U8(samples) => self.encode_samples(layout, metadata, copied(samples)),
+            Samples::U16(samples) => self.encode_samples(layout, metadata, copied(samples)),
+        }
+    }
+
+    /// Encodes a picture that is not in memory as a whole. `source` is called with memory for some whole rows, from the top, and fills it in the order of
+    /// [`Picture::new`]; rows that it has given are not asked for again. Memory depends on the picture's width and the tile size, and on the size of the coded
+    /// file. The file is the one that [`Encoder::encode`] makes of the same samples.
+    ///
+    /// ```
+    /// use aei::{Channels, Encoder, Layout};
+    ///
+    /// let mut next = 0u8;
+    /// let file = Encoder::new().encode_rows(Layout::new(8, 200, Channels::Gray)?, |rows| {
+    ///     for row in rows.chunks_exact_mut(8) {
+    ///         row.fill(next);
+    ///         next = next.wrapping_add(1);
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// # assert_eq!(&file[1..4], b"AEI");
+    /// # Ok::<(), aei::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`], and what `source` returns, which ends the work.
+    pub fn encode_rows(&self, layout: Layout, source: impl FnMut(&mut [u8]) -> Result<()>) -> Result<Vec<u8>> {
+        self.encode_samples(layout, &self.metadata, source)
+    }
+
+    /// As [`Encoder::encode_rows`], with samples of 16 bits.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode_rows`].
+    pub fn encode_rows16(&self, layout: Layout, source: impl FnMut(&mut [u16]) -> Result<()>) -> Result<Vec<u8>> {
+        self.encode_samples(layout, &self.metadata, source)
+    }
+
+    fn encode_samples<S: Sample>(&self, layout: Layout, metadata: &Metadata, mut source: impl RowSource<S>) -> Result<Vec<u8>> {
+        let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
+        let head = Head {
+            width: layout.width(),
+            height: layout.height(),
+            channels: layout.channels(),
+            source_depth: layout.source_depth(),
+            orientation: layout.orientation(),
+            tile_log2: self.tile_log2,
+            quality: self.quality,
+            model_id: model.id(),
+        };
+        let (grid, quality) = (head.grid(), self.quality.get());
+        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", estimate(&grid, &layout, &model))?;
+        let engine = Engine::new(true)?;
+        let mut alpha = AlphaEncoder::new::<S>(&layout, &grid)?;
+        let mut preview = if self.preview { Some(Shrink::new(&layout, SIDE)?) } else { None };
+        // Each row is seen once: everything that is made of it is made then.
+        let rows = |rows: &mut [S]| {
+            source(rows)?;
+            preview.iter_mut().for_each(|preview| preview.push(rows));
+            alpha.iter_mut().try_for_each(|alpha| alpha.push(rows))
+        };
+        let mut latents = LatentRows::new(rows, layout, &model, &grid, quality)?;
+        let mut tiles = Vec::new();
+        for row in 0..grid.rows() {
+            let y = latents.take(&engine, grid.row_height(row), &self.progress)?;
+            let done = latents.rows_done();
+            let stop = || report(&self.progress, done, head.height);
+            tiles.extend(self.encode_row(&y, &model, &grid, row, stop)?);
+        }
+        drop(latents);
+        let preview = preview.map(|preview| self.preview_file(preview.finish()?)).transpose()?.flatten();
+        report(&self.progress, head.height, head.height)?;
+        let attachments = Attachments { metadata: Some(metadata), preview, alpha: alpha.map(AlphaEncoder::finish) };
+        container::assemble(&head, &attachments, &tiles)
+    }
+
+    /// About how many bytes [`Encoder::encode_rows`] needs at its peak, without the coded file and what its source keeps.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the model cannot encode.
+    pub fn memory_for_rows(&self, layout: Layout) -> Result<u64> {
+        let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
+        Ok(estimate(&Grid::new(layout.width(), layout.height(), 1 << self.tile_log2), &layout, &model))
+    }
+
+    /// Codes a row of tiles from its latents `[rows][columns of the picture][m]`. `stop` is asked before each tile whether to go on.
+    fn encode_row(&self, y: &[i32], model: &Model, grid: &Grid, row: usize, stop: impl Fn() -> Result<()> + Sync) -> Result<Vec<CodedTile>> {
+        let (m, rows, quality, analysis) = (model.header().m, grid.row_height(row), self.quality.get(), model.analysis()?);
+        let places: Vec<_> = grid.row(row).collect();
+        let by_tile = by_tile(places.len());
+        let code = |place: &TilePlace| {
+            stop()?;
+            let columns = place.columns.clone();
+            let mut tile = Vec::new();
+            tile.try_reserve_exact(rows * columns.len() * m).map_err(|_| Error::Limits("there is no memory for the latents of a tile".into()))?;
+            for line in y.chunks_exact(grid.latent_width() * m) {
+                tile.extend_from_slice(&line[columns.start * m..columns.end * m]);
+            }
+            let engine = Engine::new(!by_tile)?;
+            encode_tile(&tile, model, analysis, &engine, quality, TileShape { rows, columns: columns.len() })
+        };
+        if by_tile { places.par_iter().map(code).collect::<Vec<_>>().into_iter().collect() } else { places.iter().map(code).collect() }
+    }
+}
+
+/// Samples in memory as a source of rows.
+fn copied<S: Sample>(samples: &[S]) -> impl RowSource<S> {
+    let mut rest = samples;
+    move |rows: &mut [S]| {
+        let (now, later) = rest.split_at(rows.len());
+        rows.copy_from_slice(now);
+        rest = later;
+        Ok(())
+    }
+}
+
+/// About how many bytes encoding takes at its peak, with the model.
+fn estimate(grid: &Grid, layout: &Layout, model: &Model) -> u64 {
+    let h = model.header();
+    let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
+    // 32-bit latents of a row of tiles, and of those that the last band gave beyond it.
+    let latents = memory::features(columns * (rows + BAND as u64), 2 * h.m);
+    let tile = (grid.tile() / LATENT) as u64;
+    let at_once = if by_tile(grid.per_row()) { rayon::current_num_threads().min(grid.per_row()) } else { 1 };
+    // A tile's latents, its symbols of 8 bytes, its context, and what the entropy network holds.
+    let tiles = memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + 2 * h.m + 6 * h.ce) * at_once as u64;
+    // Of 16 bits, for what is known here.
+    let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
+    // A row of tiles, as it is and filtered.
+    let alpha = if layout.channels().has_alpha() { u64::from(layout.width()) * grid.tile().min(layout.height() as usize) as u64 * 4 } else { 0 };
+    alpha + model.network_bytes(true) + samples + latents + tiles + memory::transform(h, columns)
+}

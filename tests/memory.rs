@@ -1,0 +1,122 @@
+//! What the library says that it will need of memory, against what it needs: the peak of what is allocated, each time in a process of its own.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use aei::{Channels, Decoder, Encoder, Layout};
+use common::scene;
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// The work of a process: `what width height tile threads`, and a file that is there or will be.
+const WORK: &str = "AEI_TEST_WORK";
+
+/// Estimated and measured bytes.
+fn measure(work: &str) -> (u64, u64) {
+    let words: Vec<&str> = work.split(' ').collect();
+    let [width, height, tile, threads] = [1, 2, 3, 4].map(|i| words[i].parse::<u32>().unwrap());
+    let path = Path::new(words[5]);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build().unwrap();
+    let before = MEMORY.current_usage();
+    let run = || match words[0] {
+        "encode" => {
+            let layout = Layout::new(width, height, Channels::Rgb).unwrap();
+            let (mut rest, picture) = (0, scene(width, 128, Channels::Rgb, 1));
+            let encoder = Encoder::new().tile_size(tile).unwrap();
+            MEMORY.reset_peak_usage();
+            let held = MEMORY.current_usage() - before;
+            let file = encoder.encode_rows(layout, |rows| {
+                rows.copy_from_slice(&picture.samples()[..rows.len()]);
+                rest += rows.len();
+                Ok(())
+            });
+            let (peak, file) = (MEMORY.peak_usage() - held, file.unwrap());
+            std::fs::write(path, &file).unwrap();
+            (encoder.memory_for_rows(layout).unwrap() + 2 * file.len() as u64, peak)
+        }
+        "rows" => {
+            let decoder = Decoder::open(path).unwrap();
+            decoder.decode_rows(|_, _| Ok(())).unwrap();
+            (decoder.memory_for_rows().unwrap(), MEMORY.peak_usage())
+        }
+        _ => {
+            let decoder = Decoder::new(std::fs::File::open(path).unwrap()).unwrap();
+            decoder.decode().unwrap();
+            (decoder.memory_for_picture().unwrap(), MEMORY.peak_usage())
+        }
+    };
+    MEMORY.reset_peak_usage();
+    let (estimate, peak) = pool.install(run);
+    (estimate, (peak - before) as u64)
+}
+
+#[test]
+#[ignore = "what the other tests start"]
+fn child() {
+    if let Ok(work) = std::env::var(WORK) {
+        let (estimate, peak) = measure(&work);
+        println!("\n{estimate} {peak}");
+    }
+}
+
+fn estimate_is_true(sizes: &[[u32; 4]]) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("picture.aei");
+    for [width, height, tile, threads] in sizes {
+        for what in ["encode", "picture", "rows"] {
+            let work = format!("{what} {width} {height} {tile} {threads} {}", file.display());
+            let output =
+                Command::new(std::env::current_exe().unwrap()).args(["--exact", "--ignored", "child", "--nocapture"]).env(WORK, &work).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let numbers: Vec<f64> =
+                text.lines().filter_map(|line| line.split_once(' ').and_then(|(a, b)| Some([a.parse().ok()?, b.parse().ok()?]))).flatten().collect();
+            let [estimate, peak] = numbers[..] else { panic!("{work}: {text}") };
+            let ratio = estimate / peak;
+            println!("{what:8} {width}x{height} tiles of {tile}, {threads} threads: {:.1} MB, estimate {ratio:.2} of that", peak / 1e6);
+            assert!((0.9..1.6).contains(&ratio), "{work}: {peak} bytes, estimate {estimate}");
+        }
+    }
+}
+
+#[test]
+fn estimates_are_true() {
+    estimate_is_true(&[[64, 64, 1024, 1], [700, 600, 256, 2], [1300, 300, 512, 1]]);
+}
+
+#[test]
+#[ignore = "a minute"]
+fn estimates_are_true_of_large_pictures() {
+    estimate_is_true(&[
+        [512, 512, 1024, 1],
+        [1024, 1024, 1024, 2],
+        [2048, 600, 1024, 2],
+        [4000, 300, 1024, 1],
+        [600, 2100, 1024, 1],
+        [2048, 600, 256, 1],
+        [2048, 600, 256, 8],
+        [2048, 1100, 4096, 2],
+        [6000, 4000, 1024, 2],
+    ]);
+}
+
+/// Twice the height needs no more.
+#[test]
+fn rows_need_the_same_memory_whatever_the_height() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("picture.aei");
+    let peak = |what: &str, height: u32| {
+        let work = format!("{what} 300 {height} 256 1 {}", file.display());
+        let output = Command::new(std::env::current_exe().unwrap()).args(["--exact", "--ignored", "child", "--nocapture"]).env(WORK, &work).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().find_map(|line| line.split_once(' ')?.1.parse::<u64>().ok()).unwrap()
+    };
+    let [low, high] = [768, 3072].map(|height| {
+        peak("encode", height);
+        peak("rows", height)
+    });
+    assert!(high < low + 100_000, "{low} bytes, then {high}");
+}

@@ -1,0 +1,230 @@
+//! Damaged files (SPEC 8): what is lost, what is not, and that what is not is exact.
+
+mod common;
+
+use aei::{Channels, Damage, Decoder, Error, Picture};
+use common::{rows_joined, scene, tiny_decoder, tiny_encoder, tiny_options};
+
+const SIDE: u32 = 760;
+const TILE: u32 = 256;
+/// What synthesis reaches over a tile's border with the tiny model and with every model of its depth: R5.10, in pixels.
+const REACH: u32 = 80;
+
+fn salvage(file: &[u8]) -> aei::Result<(Picture, Damage)> {
+    let mut options = tiny_options();
+    options.salvage = true;
+    Decoder::with_options(file, options)?.decode_salvaged()
+}
+
+/// Where the chunks are: type, start, end.
+fn chunks(file: &[u8]) -> Vec<([u8; 4], usize, usize)> {
+    let (mut at, mut chunks) = (8, Vec::new());
+    while at < file.len() {
+        let length = u32::from_le_bytes(file[at + 4..at + 8].try_into().unwrap()) as usize;
+        chunks.push((file[at..at + 4].try_into().unwrap(), at, at + 12 + length));
+        at += 12 + length;
+    }
+    chunks
+}
+
+/// Start and end of a tile's chunk.
+fn tile(file: &[u8], number: usize) -> (usize, usize) {
+    let (_, start, end) = chunks(file).into_iter().filter(|(kind, ..)| kind == b"TILE").nth(number).unwrap();
+    (start, end)
+}
+
+/// A file of 3 x 3 tiles and its picture.
+fn file() -> (Vec<u8>, Picture) {
+    let file = tiny_encoder(TILE).encode(&scene(SIDE, SIDE, Channels::Rgb, 11)).unwrap();
+    let picture = tiny_decoder(&file).decode().unwrap();
+    (file, picture)
+}
+
+/// Salvages, and checks that these tiles are lost and that every pixel out of their reach is the undamaged one.
+fn loses(file: &[u8], undamaged: &Picture, lost: &[u32]) -> (Picture, Damage) {
+    assert!(Decoder::with_options(file, tiny_options()).and_then(|d| d.decode()).is_err() || lost.is_empty());
+    let (picture, damage) = salvage(file).unwrap();
+    assert_eq!(damage.tiles.iter().map(|t| t.number).collect::<Vec<_>>(), lost, "{damage:?}");
+    for (i, (a, b)) in picture.samples().chunks_exact(3).zip(undamaged.samples().chunks_exact(3)).enumerate() {
+        let (x, y) = (i as u32 % SIDE, i as u32 / SIDE);
+        let near = |t: &aei::LostTile| x + REACH >= t.x && x < t.x + t.width + REACH && y + REACH >= t.y && y < t.y + t.height + REACH;
+        assert!(a == b || damage.tiles.iter().any(near), "pixel {x},{y} differs");
+    }
+    (picture, damage)
+}
+
+#[test]
+fn a_whole_file_has_no_damage() {
+    let (file, picture) = file();
+    let (salvaged, damage) = salvage(&file).unwrap();
+    assert!(damage.is_none() && salvaged == picture);
+}
+
+#[test]
+fn a_broken_checksum_costs_one_tile() {
+    let (file, picture) = file();
+    for number in 0..9 {
+        let mut bad = file.clone();
+        let (start, end) = tile(&file, number);
+        bad[(start + end) / 2] ^= 0x10;
+        let (_, damage) = loses(&bad, &picture, &[number as u32]);
+        let lost = &damage.tiles[0];
+        assert_eq!((lost.x, lost.y), (number as u32 % 3 * TILE, number as u32 / 3 * TILE));
+        assert_eq!((lost.width, lost.height), (TILE.min(SIDE - lost.x), TILE.min(SIDE - lost.y)));
+        assert!(lost.reason.contains("checksum") && damage.file.unwrap().contains("R2.3"));
+        // Without salvage the tile is named.
+        let error = Decoder::with_options(&bad[..], tiny_options()).unwrap_err();
+        assert!(error.to_string().contains(&format!("tile {number}: ")), "{error}");
+    }
+}
+
+#[test]
+fn damaged_lengths_and_types_cost_nothing_where_the_index_is() {
+    let (file, picture) = file();
+    for at in 0..8 {
+        let mut bad = file.clone();
+        bad[tile(&file, 4).0 + at] ^= 0x81;
+        let (_, damage) = loses(&bad, &picture, &[]);
+        assert!(damage.file.is_some());
+    }
+}
+
+#[test]
+fn without_an_index_gaps_are_tried_and_the_rest_is_searched() {
+    let (file, picture) = file();
+    let index = chunks(&file)[1];
+    let mut bad = file.clone();
+    bad[index.1 + 10] ^= 1;
+    loses(&bad, &picture, &[]);
+    for at in 0..8 {
+        let mut worse = bad.clone();
+        worse[tile(&file, 4).0 + at] ^= 0x81;
+        // The broken index and a broken tile are not next to each other: each is a gap of its own.
+        loses(&worse, &picture, &[]);
+    }
+    let mut gone = file.clone();
+    gone.drain(index.1..index.2);
+    loses(&gone, &picture, &[]);
+    let (start, end) = tile(&bad, 2);
+    bad[end - 9] ^= 1;
+    bad[start + 5] ^= 1;
+    loses(&bad, &picture, &[2]);
+}
+
+#[test]
+fn missing_doubled_and_shuffled_tiles() {
+    let (file, picture) = file();
+    let (start, end) = tile(&file, 3);
+    let mut bad = file.clone();
+    bad.drain(start..end);
+    loses(&bad, &picture, &[3]);
+    let doubled = [&file[..end], &file[start..]].concat();
+    loses(&doubled, &picture, &[]);
+    let (other, other_end) = tile(&file, 7);
+    let swapped = [&file[..start], &file[other..other_end], &file[end..other], &file[start..end], &file[other_end..]].concat();
+    assert_eq!(swapped.len(), file.len());
+    loses(&swapped, &picture, &[]);
+    // Bytes between the chunks, and a hole over three tiles.
+    let holed = [&file[..start + 20], b"garbage", &file[tile(&file, 5).0 + 9..]].concat();
+    loses(&holed, &picture, &[3, 4, 5]);
+}
+
+#[test]
+fn truncated_files_lose_what_is_behind() {
+    let (file, picture) = file();
+    loses(&file[..file.len() - 5], &picture, &[]);
+    let (_, damage) = loses(&file[..tile(&file, 6).0 + 30], &picture, &[6, 7, 8]);
+    assert!(damage.tiles[0].reason.contains("ends before"), "{damage:?}");
+    let first = tile(&file, 0).0;
+    let (picture, damage) = salvage(&file[..first]).unwrap();
+    assert_eq!((picture.width(), damage.tiles.len()), (SIDE, 9));
+}
+
+#[test]
+fn a_damaged_stream_with_a_right_checksum_is_lost_too() {
+    let (file, picture) = file();
+    let (start, end) = tile(&file, 4);
+    let mut bad = file.clone();
+    bad[start + 14..end - 4].fill(0xFF);
+    let crc = crc32fast::hash(&[&bad[start..start + 4], &bad[start + 8..end - 4]].concat());
+    bad[end - 4..end].copy_from_slice(&crc.to_le_bytes());
+    let (_, damage) = loses(&bad, &picture, &[4]);
+    assert!(damage.file.is_none() && !damage.tiles[0].reason.is_empty());
+    let mut options = tiny_options();
+    options.salvage = true;
+    let decoder = Decoder::with_options(&bad[..], options).unwrap();
+    assert!(decoder.damage().is_none(), "not known before it is decoded");
+    assert!(rows_joined(&decoder).unwrap() == decoder.decode().unwrap().samples());
+    assert_eq!(decoder.damage().tiles.len(), 1);
+}
+
+#[test]
+fn damaged_metadata_costs_nothing() {
+    let (file, picture) = file();
+    let mut bad = file[..44].to_vec();
+    bad.extend(b"teSt\x03\0\0\0abc\0\0\0\0");
+    bad.extend(&file[44..]);
+    loses(&bad, &picture, &[]);
+}
+
+#[test]
+fn without_a_header_nothing_can_be_done() {
+    let (file, picture) = file();
+    let mut bad = file.clone();
+    bad[20] ^= 1;
+    assert!(matches!(salvage(&bad), Err(Error::Format(e)) if e.rule() == "R2.5"));
+    assert!(matches!(salvage(b"\x89PNG\r\n\x1a\n"), Err(Error::Format(e)) if e.rule() == "R2.1"));
+    assert!(salvage(b"").is_err());
+    // The signature can be spared.
+    let mut bad = file;
+    bad[5] = b'\n';
+    loses(&bad, &picture, &[]);
+}
+
+/// A lost tile of an even picture is not seen; of any picture, it has no edge that is harder than what was there.
+#[test]
+fn lost_tiles_are_concealed() {
+    let smooth = (0..SIDE * SIDE).flat_map(|i| [(60 + i % SIDE / 8) as u8, 120, (70 + i / SIDE / 8) as u8]).collect();
+    let smooth = Picture::rgb(SIDE, SIDE, smooth).unwrap();
+    // The embedded model: the tiny one has not learned to show pictures.
+    let file = aei::Encoder::new().tile_size(TILE).unwrap().encode(&smooth).unwrap();
+    let mut bad = file.clone();
+    bad[tile(&file, 4).1 - 1] ^= 1;
+    let mut options = aei::DecoderOptions::default();
+    options.salvage = true;
+    let (picture, damage) = Decoder::with_options(&bad[..], options).unwrap().decode_salvaged().unwrap();
+    assert_eq!(damage.tiles.len(), 1);
+    let differs = |x: u32, y: u32| {
+        let at = ((y * SIDE + x) * 3) as usize;
+        (0..3).map(|c| picture.samples()[at + c].abs_diff(smooth.samples()[at + c])).max().unwrap()
+    };
+    let inside = (0..TILE).flat_map(|y| (0..TILE).map(move |x| (x + TILE, y + TILE)));
+    let sum: u32 = inside.map(|(x, y)| u32::from(differs(x, y))).sum();
+    let mean = f64::from(sum) / f64::from(TILE * TILE);
+    assert!(mean < 24.0, "concealed pixels differ by {mean:.1} on average");
+    for y in TILE + 8..2 * TILE - 8 {
+        for c in 0..3 {
+            let sample = |x: u32| picture.samples()[((y * SIDE + x) * 3) as usize + c];
+            for x in [TILE - 1, 2 * TILE - 1] {
+                assert!(sample(x).abs_diff(sample(x + 1)) < 16, "a hard edge at {x},{y}");
+            }
+        }
+    }
+}
+
+/// A file made to keep the search busy.
+#[test]
+fn the_search_is_bounded() {
+    let (file, _) = file();
+    let mut bad = file[..44].to_vec();
+    let junk = 400_000u32;
+    while bad.len() < junk as usize {
+        let left = junk - bad.len() as u32;
+        bad.extend(b"TILE");
+        bad.extend((left / 2).to_le_bytes());
+    }
+    let started = std::time::Instant::now();
+    let (_, damage) = salvage(&bad).unwrap();
+    assert_eq!(damage.tiles.len(), 9);
+    assert!(started.elapsed().as_secs() < 20);
+}
