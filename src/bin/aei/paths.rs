@@ -59,22 +59,40 @@ pub(crate) fn read(place: &Place, limit: u64) -> Result<Vec<u8>, Failure> {
 ///
 /// Without `-o`, a file's output stands beside it and that of standard input is standard output. `extension` is that of outputs; `ours` tells which
 /// extensions of inputs it replaces. To others it is added, so that `report.v2` does not lose its `v2`.
-pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, extension: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Job>, Failure> {
+///
+/// With `recursive`, an input that is a folder stands for the files in it, however deep, whose extension is ours; in a folder for outputs they keep the
+/// tree they had.
+pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool, extension: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Job>, Failure> {
+    let is_ours = |path: &Path| path.extension().and_then(OsStr::to_str).is_some_and(&ours);
     let file_name = |path: &Path| {
-        let name = if path.extension().and_then(OsStr::to_str).is_some_and(&ours) { path.file_stem() } else { path.file_name() };
+        let name = if is_ours(path) { path.file_stem() } else { path.file_name() };
         let mut name = name.ok_or_else(|| Failure::usage(format!("{}: this is no name of a file", Place::Path(path.into()))))?.to_owned();
         name.push(".");
         name.push(extension);
         Ok::<_, Failure>(name)
     };
     let folder = output.filter(|o| names_folder(o)).map(Path::new);
-    if folder.is_none() && output.is_some() && inputs.len() > 1 {
+    let mut found: Vec<(Place, PathBuf)> = Vec::with_capacity(inputs.len());
+    for input in inputs.iter().map(Place::from) {
+        match input {
+            Place::Path(top) if recursive && top.is_dir() => {
+                let files = files_in(&top, folder, &is_ours)?;
+                if files.is_empty() {
+                    return Err(Failure::new(Cause::Io, "there is nothing in this folder that could be worked on; check the names' extensions"))
+                        .at(Place::Path(top));
+                }
+                found.extend(files);
+            }
+            other => found.push((other, PathBuf::new())),
+        }
+    }
+    if folder.is_none() && output.is_some() && (found.len() > 1 || inputs.iter().any(|i| recursive && Path::new(i).is_dir())) {
         return Err(Failure::usage("-o names one file, but there are several inputs; give a folder that exists, or end its name in a slash"));
     }
-    let mut jobs = Vec::with_capacity(inputs.len());
-    for input in inputs.iter().map(Place::from) {
+    let mut jobs = Vec::with_capacity(found.len());
+    for (input, below) in found {
         let output = match (&input, folder, output) {
-            (Place::Path(path), Some(folder), _) => Place::Path(folder.join(file_name(path)?)),
+            (Place::Path(path), Some(folder), _) => Place::Path(folder.join(below).join(file_name(path)?)),
             (Place::Path(path), None, None) => Place::Path(path.with_file_name(file_name(path)?)),
             (Place::Standard, Some(_), _) => return Err(Failure::usage("standard input has no name to use in a folder; give a file with -o")),
             (Place::Standard, None, None) => Place::Standard,
@@ -85,8 +103,32 @@ pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, extension: &str,
     refuse_collisions(&jobs)?;
     if let Some(folder) = folder {
         fs::create_dir_all(folder).at(Place::Path(folder.into()))?;
+        for parent in jobs.iter().filter_map(|job| if let Place::Path(path) = &job.output { path.parent() } else { None }) {
+            fs::create_dir_all(parent).at(Place::Path(parent.into()))?;
+        }
     }
     Ok(jobs)
+}
+
+/// The files below a folder that are ours, each with its folder as seen from there, in the order of their names. What lies in the folder for outputs is not
+/// an input: a second run must not find the first one's results.
+fn files_in(top: &Path, outputs: Option<&Path>, is_ours: impl Fn(&Path) -> bool) -> Result<Vec<(Place, PathBuf)>, Failure> {
+    let outputs = outputs.and_then(|folder| fs::canonicalize(folder).ok()).filter(|folder| fs::canonicalize(top).is_ok_and(|top| top != *folder));
+    let is_outputs = |path: &Path| outputs.as_ref().is_some_and(|outputs| fs::canonicalize(path).is_ok_and(|path| path == *outputs));
+    let mut files = Vec::new();
+    let walk = walkdir::WalkDir::new(top).follow_links(true).sort_by_file_name();
+    for entry in walk.into_iter().filter_entry(|entry| !(entry.file_type().is_dir() && is_outputs(entry.path()))) {
+        let entry = entry.map_err(|error| {
+            let place = Place::Path(error.path().unwrap_or(top).into());
+            let failure = error.into_io_error().map_or_else(|| Failure::new(Cause::Io, "a link leads back to a folder above it"), Failure::from);
+            failure.at(place)
+        })?;
+        if entry.file_type().is_file() && is_ours(entry.path()) {
+            let below = entry.path().parent().and_then(|folder| folder.strip_prefix(top).ok()).unwrap_or(Path::new("")).into();
+            files.push((Place::Path(entry.into_path()), below));
+        }
+    }
+    Ok(files)
 }
 
 /// Whether `-o` means a folder: one that exists, or a name with a slash at its end.

@@ -37,6 +37,9 @@ pub(crate) struct Decode {
     /// Decode what is left of damaged files; exit code 7 says that something is missing
     #[arg(long)]
     salvage: bool,
+    /// Take folders too: all .aei files in them, however deep; the tree is kept in an output folder
+    #[arg(short, long)]
+    recursive: bool,
     /// Overwrite files that exist
     #[arg(short, long)]
     force: bool,
@@ -47,7 +50,7 @@ pub(crate) struct Decode {
 impl Decode {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let extension = self.format.unwrap_or(FileFormat::Png).extension();
-        let jobs = paths::plan(&self.inputs, self.output.as_deref(), extension, |extension| extension.eq_ignore_ascii_case("aei"))?;
+        let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, extension, |extension| extension.eq_ignore_ascii_case("aei"))?;
         session.check_outputs(&jobs)?;
         let format = match (self.format, jobs.first()) {
             (Some(format), _) => format,

@@ -36,6 +36,9 @@ pub(crate) struct Encode {
     /// Side of the tiles in pixels: smaller ones make parts of a picture independent sooner, larger ones save a little space
     #[arg(long, value_name = "PIXELS", default_value = "1024", value_parser = PossibleValuesParser::new(["256", "512", "1024", "2048", "4096"]).try_map(|s| s.parse::<u32>()))]
     tile_size: u32,
+    /// Take folders too: all pictures in them, however deep; the tree is kept in an output folder
+    #[arg(short, long)]
+    recursive: bool,
     /// Overwrite files that exist
     #[arg(short, long)]
     force: bool,
@@ -50,7 +53,7 @@ impl Encode {
             (None, Some(index)) => Quality::index(index)?,
             (None, None) => Quality::default(),
         };
-        let jobs = paths::plan(&self.inputs, self.output.as_deref(), "aei", |extension| FileFormat::from_extension(extension).is_some())?;
+        let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, "aei", |extension| FileFormat::from_extension(extension).is_some())?;
         session.check_outputs(&jobs)?;
         Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality).map(|()| ExitCode::SUCCESS)))
     }
