@@ -76,7 +76,7 @@ pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool,
     for input in inputs.iter().map(Place::from) {
         match input {
             Place::Path(top) if recursive && top.is_dir() => {
-                let files = files_in(&top, folder, &is_ours)?;
+                let files = files_in(&top, folder, is_ours)?;
                 if files.is_empty() {
                     return Err(Failure::new(Cause::Io, "there is nothing in this folder that could be worked on; check the names' extensions"))
                         .at(Place::Path(top));
