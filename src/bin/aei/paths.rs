@@ -7,9 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use crate::failure::{At as _, Cause, Failure};
+use crate::whole_file::WholeFile;
 
 /// A file, or standard input and output, which the command line calls `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +166,7 @@ pub(crate) fn check_output(output: &Place, force: bool) -> Result<(), Failure> {
             // A device or a pipe is written to, not replaced.
             Ok(found) if !found.is_file() => Ok(()),
             // Like the real one, but gone at once.
-            _ => temporary(path).map(drop).at(output),
+            _ => WholeFile::create(path).map(drop).at(output),
         },
     }
 }
@@ -197,18 +196,13 @@ pub(crate) fn write_with(output: &Place, force: bool, fill: impl FnOnce(&mut dyn
     }
     // A link stays a link: what it points to is replaced.
     let target = if old.is_some() { fs::canonicalize(path).at(output)? } else { path.clone() };
-    let mut file = temporary(&target).at(output)?;
-    let bytes = filled(&mut file)?;
+    let mut file = WholeFile::create(&target).at(output)?;
+    let bytes = filled(file.file())?;
     if let Some(old) = old {
-        file.as_file().set_permissions(old.permissions()).at(output)?;
+        file.file().set_permissions(old.permissions()).at(output)?;
     }
-    file.as_file().sync_all().at(output)?;
-    if force {
-        file.persist(&target).map_err(|e| e.error).at(output)?;
-    } else {
-        // The file may have come into being since the check.
-        file.persist_noclobber(&target).map_err(|e| if e.error.kind() == io::ErrorKind::AlreadyExists { exists() } else { e.error.into() }).at(output)?;
-    }
+    // The file may have come into being since the check.
+    file.persist(&target, force).map_err(|e| if e.kind() == io::ErrorKind::AlreadyExists { exists() } else { e.into() }).at(output)?;
     Ok(bytes)
 }
 
@@ -235,18 +229,4 @@ pub(crate) fn open_regular(place: &Place) -> Result<Option<File>, Failure> {
     let Place::Path(path) = place else { return Ok(None) };
     let file = File::open(path).at(place)?;
     Ok(file.metadata().at(place)?.is_file().then_some(file))
-}
-
-/// A file without its final name, in the folder where it will get it: renaming works within one file system only.
-fn temporary(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".aei-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // Less what the user's umask says, as for any other new file.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
 }
