@@ -458,3 +458,35 @@ mod unix {
         assert!(place.0.path().join(OsStr::from_bytes(b"a\nb\xFF.aei")).exists());
     }
 }
+
+#[test]
+fn folders_keep_their_tree() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("in/deep/deeper")).unwrap();
+    fs::create_dir_all(place.path("empty")).unwrap();
+    place.write("in/a.png", png(&rgb(20, 10))).write("in/deep/deeper/b.PNG", png(&gray(9, 7))).write("in/notes.txt", "no picture");
+    // The folder for outputs lies within the one for inputs: the second run must not take the first one's results for inputs.
+    for force in [&[][..], &["-f"]] {
+        place.run(&[&["encode", "-r", "in", "-o", "in/out/"], force].concat()).success();
+    }
+    place.run(&["decode", "--recursive", "in/out", "-o", "back/"]).success();
+    assert_close(&picture(&place.read("back/a.png")), &rgb(20, 10));
+    assert_close(&picture(&place.read("back/deep/deeper/b.png")), &gray(9, 7));
+    assert!(!place.path("in/out/notes.txt.aei").exists() && !place.path("in/out/out").exists());
+
+    place.fails(3, "nothing in this folder", &["encode", "-r", "empty"]);
+    place.fails(3, "use -r", &["encode", "in"]);
+    place.fails(2, "-o names one file", &["encode", "-r", "in", "-o", "x.aei"]);
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        place.run(&["completions", shell]).success().stdout(contains("quality-index"));
+    }
+    place.run(&["man"]).success().stdout(contains(".TH aei 1"));
+    place.run(&["man", "-o", "man1"]).success();
+    assert!(String::from_utf8(place.read("man1/aei-encode.1")).unwrap().contains(r"\-\-tile\-size"));
+    assert!(place.path("man1/aei.1").exists());
+}

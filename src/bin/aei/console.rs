@@ -18,6 +18,11 @@ pub(crate) struct Console {
 }
 
 impl Console {
+    /// Neither quiet nor talkative.
+    pub(crate) fn plain() -> Self {
+        Self { quiet: false, verbose: false, json: false }
+    }
+
     /// A line about what was done.
     pub(crate) fn say(&self, line: impl fmt::Display) {
         if !self.quiet && !self.json {

@@ -91,7 +91,7 @@ impl From<io::Error> for Failure {
         let message = match error.kind() {
             NotFound => "there is no such file or folder; check the name".into(),
             PermissionDenied => "permission denied; check who may read or write here".into(),
-            IsADirectory => "this is a folder, not a file; name the files in it".into(),
+            IsADirectory => "this is a folder, not a file; name the files in it, or use -r".into(),
             StorageFull | QuotaExceeded => "the disk is full; make room or choose another place with -o".into(),
             BrokenPipe => "the reader of the output has gone away".into(),
             _ => error.to_string(),

@@ -4,6 +4,7 @@ mod commands;
 mod console;
 mod failure;
 mod paths;
+mod whole_file;
 
 use std::panic;
 use std::process::ExitCode;

@@ -7,9 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use crate::failure::{At as _, Cause, Failure};
+use crate::whole_file::WholeFile;
 
 /// A file, or standard input and output, which the command line calls `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,22 +58,40 @@ pub(crate) fn read(place: &Place, limit: u64) -> Result<Vec<u8>, Failure> {
 ///
 /// Without `-o`, a file's output stands beside it and that of standard input is standard output. `extension` is that of outputs; `ours` tells which
 /// extensions of inputs it replaces. To others it is added, so that `report.v2` does not lose its `v2`.
-pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, extension: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Job>, Failure> {
+///
+/// With `recursive`, an input that is a folder stands for the files in it, however deep, whose extension is ours; in a folder for outputs they keep the
+/// tree they had.
+pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool, extension: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Job>, Failure> {
+    let is_ours = |path: &Path| path.extension().and_then(OsStr::to_str).is_some_and(&ours);
     let file_name = |path: &Path| {
-        let name = if path.extension().and_then(OsStr::to_str).is_some_and(&ours) { path.file_stem() } else { path.file_name() };
+        let name = if is_ours(path) { path.file_stem() } else { path.file_name() };
         let mut name = name.ok_or_else(|| Failure::usage(format!("{}: this is no name of a file", Place::Path(path.into()))))?.to_owned();
         name.push(".");
         name.push(extension);
         Ok::<_, Failure>(name)
     };
     let folder = output.filter(|o| names_folder(o)).map(Path::new);
-    if folder.is_none() && output.is_some() && inputs.len() > 1 {
+    let mut found: Vec<(Place, PathBuf)> = Vec::with_capacity(inputs.len());
+    for input in inputs.iter().map(Place::from) {
+        match input {
+            Place::Path(top) if recursive && top.is_dir() => {
+                let files = files_in(&top, folder, is_ours)?;
+                if files.is_empty() {
+                    return Err(Failure::new(Cause::Io, "there is nothing in this folder that could be worked on; check the names' extensions"))
+                        .at(Place::Path(top));
+                }
+                found.extend(files);
+            }
+            other => found.push((other, PathBuf::new())),
+        }
+    }
+    if folder.is_none() && output.is_some() && (found.len() > 1 || inputs.iter().any(|i| recursive && Path::new(i).is_dir())) {
         return Err(Failure::usage("-o names one file, but there are several inputs; give a folder that exists, or end its name in a slash"));
     }
-    let mut jobs = Vec::with_capacity(inputs.len());
-    for input in inputs.iter().map(Place::from) {
+    let mut jobs = Vec::with_capacity(found.len());
+    for (input, below) in found {
         let output = match (&input, folder, output) {
-            (Place::Path(path), Some(folder), _) => Place::Path(folder.join(file_name(path)?)),
+            (Place::Path(path), Some(folder), _) => Place::Path(folder.join(below).join(file_name(path)?)),
             (Place::Path(path), None, None) => Place::Path(path.with_file_name(file_name(path)?)),
             (Place::Standard, Some(_), _) => return Err(Failure::usage("standard input has no name to use in a folder; give a file with -o")),
             (Place::Standard, None, None) => Place::Standard,
@@ -85,8 +102,32 @@ pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, extension: &str,
     refuse_collisions(&jobs)?;
     if let Some(folder) = folder {
         fs::create_dir_all(folder).at(Place::Path(folder.into()))?;
+        for parent in jobs.iter().filter_map(|job| if let Place::Path(path) = &job.output { path.parent() } else { None }) {
+            fs::create_dir_all(parent).at(Place::Path(parent.into()))?;
+        }
     }
     Ok(jobs)
+}
+
+/// The files below a folder that are ours, each with its folder as seen from there, in the order of their names. What lies in the folder for outputs is not
+/// an input: a second run must not find the first one's results.
+fn files_in(top: &Path, outputs: Option<&Path>, is_ours: impl Fn(&Path) -> bool) -> Result<Vec<(Place, PathBuf)>, Failure> {
+    let outputs = outputs.and_then(|folder| fs::canonicalize(folder).ok()).filter(|folder| fs::canonicalize(top).is_ok_and(|top| top != *folder));
+    let is_outputs = |path: &Path| outputs.as_ref().is_some_and(|outputs| fs::canonicalize(path).is_ok_and(|path| path == *outputs));
+    let mut files = Vec::new();
+    let walk = walkdir::WalkDir::new(top).follow_links(true).sort_by_file_name();
+    for entry in walk.into_iter().filter_entry(|entry| !(entry.file_type().is_dir() && is_outputs(entry.path()))) {
+        let entry = entry.map_err(|error| {
+            let place = Place::Path(error.path().unwrap_or(top).into());
+            let failure = error.into_io_error().map_or_else(|| Failure::new(Cause::Io, "a link leads back to a folder above it"), Failure::from);
+            failure.at(place)
+        })?;
+        if entry.file_type().is_file() && is_ours(entry.path()) {
+            let below = entry.path().parent().and_then(|folder| folder.strip_prefix(top).ok()).unwrap_or(Path::new("")).into();
+            files.push((Place::Path(entry.into_path()), below));
+        }
+    }
+    Ok(files)
 }
 
 /// Whether `-o` means a folder: one that exists, or a name with a slash at its end.
@@ -125,7 +166,7 @@ pub(crate) fn check_output(output: &Place, force: bool) -> Result<(), Failure> {
             // A device or a pipe is written to, not replaced.
             Ok(found) if !found.is_file() => Ok(()),
             // Like the real one, but gone at once.
-            _ => temporary(path).map(drop).at(output),
+            _ => WholeFile::create(path).map(drop).at(output),
         },
     }
 }
@@ -155,18 +196,13 @@ pub(crate) fn write_with(output: &Place, force: bool, fill: impl FnOnce(&mut dyn
     }
     // A link stays a link: what it points to is replaced.
     let target = if old.is_some() { fs::canonicalize(path).at(output)? } else { path.clone() };
-    let mut file = temporary(&target).at(output)?;
-    let bytes = filled(&mut file)?;
+    let mut file = WholeFile::create(&target).at(output)?;
+    let bytes = filled(file.file())?;
     if let Some(old) = old {
-        file.as_file().set_permissions(old.permissions()).at(output)?;
+        file.file().set_permissions(old.permissions()).at(output)?;
     }
-    file.as_file().sync_all().at(output)?;
-    if force {
-        file.persist(&target).map_err(|e| e.error).at(output)?;
-    } else {
-        // The file may have come into being since the check.
-        file.persist_noclobber(&target).map_err(|e| if e.error.kind() == io::ErrorKind::AlreadyExists { exists() } else { e.error.into() }).at(output)?;
-    }
+    // The file may have come into being since the check.
+    file.persist(&target, force).map_err(|e| if e.kind() == io::ErrorKind::AlreadyExists { exists() } else { e.into() }).at(output)?;
     Ok(bytes)
 }
 
@@ -193,18 +229,4 @@ pub(crate) fn open_regular(place: &Place) -> Result<Option<File>, Failure> {
     let Place::Path(path) = place else { return Ok(None) };
     let file = File::open(path).at(place)?;
     Ok(file.metadata().at(place)?.is_file().then_some(file))
-}
-
-/// A file without its final name, in the folder where it will get it: renaming works within one file system only.
-fn temporary(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".aei-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // Less what the user's umask says, as for any other new file.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
 }

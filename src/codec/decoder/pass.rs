@@ -7,6 +7,7 @@ use ndarray::s;
 use rayon::prelude::*;
 
 use super::super::{BAND, by_tile, memory, report};
+use super::conceal::Beside;
 use super::output::Output;
 use super::{Decoder, conceal};
 use crate::container::in_tile;
@@ -32,6 +33,13 @@ pub(super) struct Finished<'a> {
     pub(super) first: usize,
     /// How many there are.
     pub(super) rows: usize,
+}
+
+/// The wanted columns of a row of tiles, as features for the synthesis.
+struct RowOfTiles {
+    latents: Tensor,
+    /// Columns that could not be decoded and mean nothing.
+    lost: Vec<Range<usize>>,
 }
 
 /// One way through the tiles from the top, as far as an area needs it.
@@ -69,8 +77,10 @@ impl<'a> Pass<'a> {
         let several = |bytes: u64| if places.len() > 1 { bytes } else { 0 };
         // Behind the first row of tiles, the transform has its rows and its pool.
         let waiting = if self.grid.rows_of(&self.rows).len() > 1 { transform + latents } else { 0 };
+        // After damage, the next row of tiles may be decoded too soon.
+        let next = if self.decoder.salvage.is_some() { latents } else { 0 };
         let samples = (8 * BAND * self.output().row_len()) as u64;
-        self.model.network_bytes(false) + samples + (waiting + several(latents) + tiles.max(latents)).max(latents + transform)
+        self.model.network_bytes(false) + samples + next + (waiting + several(latents) + tiles.max(latents)).max(latents + transform)
     }
 
     /// How the rows of cells that [`Pass::run`] hands out become samples.
@@ -90,11 +100,20 @@ impl<'a> Pass<'a> {
         let mut stages = self.model.synthesis()?.stages(decoder.info.quality.get());
         // The row of pixels at which the next cells start, and the rows that have been handed out.
         let (mut y, mut done) = (self.rows.start * LATENT, 0);
-        let mut above = None;
-        for row in self.grid.rows_of(&self.rows) {
+        // In salvage, the last row of features over the row of tiles at hand, and the row under it, where that had to be decoded already.
+        let (mut above, mut next) = (None, None);
+        let rows = self.grid.rows_of(&self.rows);
+        for row in rows.clone() {
             report(&decoder.progress, done, total)?;
             let tiles = self.grid.row_latents(row);
-            let latents = self.row_of_tiles(&engine, row, done, above.as_ref())?;
+            let mut now = next.take().map_or_else(|| self.row_of_tiles(&engine, row, done), Ok)?;
+            if !now.lost.is_empty() {
+                next = if row + 1 < rows.end { Some(self.row_of_tiles(&engine, row + 1, done)?) } else { None };
+                let below = next.as_ref().map(|next| Beside { row: next.latents.row(0), lost: &next.lost });
+                let above = above.as_ref().map(|above: &Tensor| Beside { row: above.row(0), lost: &[] });
+                conceal::fill(&mut now.latents, &now.lost, above, below)?;
+            }
+            let latents = now.latents;
             let wanted = tiles.start.max(self.rows.start)..tiles.end.min(self.rows.end);
             for first in wanted.clone().step_by(BAND / 2) {
                 let rows = (BAND / 2).min(wanted.end - first);
@@ -123,8 +142,8 @@ impl<'a> Pass<'a> {
         self.grid.row(row).filter(|place| place.columns.start < self.columns.end && self.columns.start < place.columns.end)
     }
 
-    /// Decodes the wanted columns of a row of tiles, as features for the synthesis. `above` is the row of features over it.
-    fn row_of_tiles(&self, engine: &Engine, row: usize, done: u32, above: Option<&Tensor>) -> Result<Tensor> {
+    /// Decodes the wanted columns of a row of tiles.
+    fn row_of_tiles(&self, engine: &Engine, row: usize, done: u32) -> Result<RowOfTiles> {
         let (rows, m, wanted) = (self.grid.row_height(row), self.model.header().m, &self.columns);
         let places: Vec<TilePlace> = self.places(row).collect();
         let by_tile = by_tile(places.len());
@@ -139,7 +158,7 @@ impl<'a> Pass<'a> {
             && place.columns == *wanted
             && let Some(tile) = tiles.pop_if(|tile| tile.is_some()).flatten()
         {
-            return Ok(tile);
+            return Ok(RowOfTiles { latents: tile, lost: Vec::new() });
         }
         let mut joined = engine.tensor(rows, wanted.len(), m)?;
         let mut lost = Vec::new();
@@ -153,8 +172,7 @@ impl<'a> Pass<'a> {
             let inside = start - place.columns.start..end - place.columns.start;
             joined.view_mut().slice_mut(s![.., here, ..]).assign(&tile.view().slice(s![.., inside, ..]));
         }
-        conceal::fill(&mut joined, &lost, above)?;
-        Ok(joined)
+        Ok(RowOfTiles { latents: joined, lost })
     }
 
     /// One tile's features. `None` if it is lost, where that is allowed.

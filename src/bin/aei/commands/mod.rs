@@ -6,6 +6,7 @@ mod compare;
 mod decode;
 mod encode;
 mod info;
+mod shell;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Decode(decode::Decode),
     Info(info::Info),
     Compare(compare::Compare),
+    Completions(shell::Completions),
+    Man(shell::Man),
     #[cfg(feature = "bench")]
     Bench(bench::Bench),
 }
@@ -36,13 +39,23 @@ impl Command {
             Self::Decode(decode) => decode.common.clone().run(|session| decode.run(session)),
             Self::Info(info) => info.common.clone().run(|session| info.run(session)),
             Self::Compare(compare) => compare.common.clone().run(|session| compare.run(session)),
+            Self::Completions(completions) => finish(&Console::plain(), completions.run()),
+            Self::Man(man) => finish(&Console::plain(), man.run()),
             #[cfg(feature = "bench")]
             Self::Bench(bench) => bench.start(),
         }
     }
 }
 
-/// Arguments of all subcommands.
+/// Tells a failure that is not about one file of several.
+fn finish(console: &Console, result: Result<ExitCode, Failure>) -> ExitCode {
+    result.unwrap_or_else(|failure| {
+        console.failure(None, &failure);
+        failure.exit_code()
+    })
+}
+
+/// Arguments of the subcommands that work on pictures.
 #[derive(Args, Clone)]
 pub(crate) struct Common {
     /// Print one JSON object per file on standard output, and nothing else there
@@ -86,10 +99,7 @@ impl Common {
             Some(pool) => pool.install(|| work(&session)),
             None => work(&session),
         });
-        result.unwrap_or_else(|failure| {
-            console.failure(None, &failure);
-            failure.exit_code()
-        })
+        finish(&console, result)
     }
 
     fn session(self, console: Console) -> Result<(Session, Option<rayon::ThreadPool>), Failure> {

@@ -83,7 +83,7 @@ impl Rd {
 
         let progress = console.progress(&"measuring");
         let (show, done, total) = (progress.callback(), AtomicU64::new(0), (tasks.len() - found) as u64);
-        show(0, total);
+        let _ = show(0, total);
         let one = |(task, known): (&Task<'_>, &Option<&Row>)| -> Option<Result<Row, Failure>> {
             if let Some(row) = known {
                 return Some(Ok(Row { picture: task.source.name.clone(), ..(*row).clone() }));
@@ -93,7 +93,7 @@ impl Rd {
                 return None;
             }
             let row = task.measure(&aei, work.path(), self.timing).and_then(|row| results.add(&row).map(|()| row));
-            show(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            let _ = show(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             Some(row.map_err(|f| f.at(format_args!("{}, {} at {}", task.source.name, task.entry.codec.name(), task.setting))))
         };
         let measured: Vec<_> =
