@@ -26,11 +26,18 @@ fn rule(error: Error) -> String {
     }
 }
 
-/// What a file comes to, in the words of `digests.txt`: its picture, or another part of it.
+/// What a file comes to, in the words of `digests.txt`: its picture, or another part of it. The same through both doors.
 fn outcome(what: &str, path: &Path, model: Option<Arc<Model>>) -> String {
     let mut options = DecoderOptions::default();
     options.model = model;
-    let decoder = match Decoder::with_options(File::open(path).unwrap(), options) {
+    let read = in_words(what, Decoder::with_options(File::open(path).unwrap(), options.clone()));
+    let opened = in_words(what, Decoder::from_seekable(File::open(path).unwrap(), options));
+    assert_eq!(read, opened, "{}", path.display());
+    read
+}
+
+fn in_words(what: &str, decoder: aei::Result<Decoder>) -> String {
+    let decoder = match decoder {
         Ok(decoder) => decoder,
         Err(error) => return format!("refused {}", rule(error)),
     };

@@ -318,6 +318,7 @@ mod tests {
             rows.read(part)?;
         }
         let picture = Picture::new(layout.width(), layout.height(), layout.channels(), samples)?.with_orientation(layout.orientation());
+        let picture = picture.with_metadata(rows.metadata().clone());
         Ok(Some((picture.with_source_depth(layout.source_depth())?, rows.notices().to_vec())))
     }
 
