@@ -36,7 +36,11 @@ fn kill(count: u32, signal: &str) {
     for i in 0..count {
         // A third of the runs has no file to replace. Some are killed when they are done: the end of a run is its most delicate part.
         let fresh = i % 3 == 0;
-        if fresh { fs::remove_file(&output).unwrap_or(()) } else { fs::write(&output, &old).unwrap() }
+        if fresh {
+            fs::remove_file(&output).unwrap_or(())
+        } else {
+            fs::write(&output, &old).unwrap()
+        }
         let mut child = encode().spawn().unwrap();
         sleep(whole.mul_f64(1.3 * f64::from(i.wrapping_mul(0x9E37_79B9) >> 8) / f64::from(1 << 24)));
         Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();

@@ -35,7 +35,7 @@ impl Encoder {
                 return Ok(best);
             }
             let mut shrink = Shrink::new(&Layout::from(&small), side / 2)?;
-            shrink.push(&*small.samples());
+            shrink.push::<u8>(&small.samples());
             small = shrink.finish()?;
         }
     }
@@ -113,7 +113,7 @@ impl Shrink {
         let mut samples = try_filled(self.width * self.height * channels.count(), 0)?;
         for (pixel, sum) in samples.chunks_exact_mut(channels.count()).zip(&self.sums) {
             // What is wholly transparent has no colour: the middle costs least.
-            let level = |v: u64| if sum[3] == 0 { 128 } else { ((v / sum[3] + 128) / 257) as u8 };
+            let level = |v: u64| v.checked_div(sum[3]).map_or(128, |v| ((v + 128) / 257) as u8);
             pixel.iter_mut().zip(sum).for_each(|(out, v)| *out = level(*v));
         }
         Ok(Picture::new(self.width as u32, self.height as u32, channels, samples)?.with_orientation(self.layout.orientation()))

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn every_cut_every_addition_and_a_wrong_sum_are_noticed() {
-        let bytes: Vec<u8> = (0..500u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..500u32).map(|i| ((i * i) >> 3) as u8).collect();
         let stream = deflate(&bytes, 9).unwrap();
         for length in 0..stream.len() {
             assert!(inflate(&stream[..length], bytes.len(), 64).is_err(), "{length}");

@@ -61,8 +61,8 @@ mod tests {
 
     /// An EXIF block of two tags.
     fn block(little: bool, kind: u16, value: [u8; 4]) -> Vec<u8> {
-        let (u16b, u32b): (fn(u16) -> [u8; 2], fn(u32) -> [u8; 4]) =
-            if little { (u16::to_le_bytes, u32::to_le_bytes) } else { (u16::to_be_bytes, u32::to_be_bytes) };
+        let u16b = |v: u16| if little { v.to_le_bytes() } else { v.to_be_bytes() };
+        let u32b = |v: u32| if little { v.to_le_bytes() } else { v.to_be_bytes() };
         let mut bytes = if little { b"II*\0".to_vec() } else { b"MM\0*".to_vec() };
         bytes.extend(u32b(8));
         bytes.extend(u16b(2));

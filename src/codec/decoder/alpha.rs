@@ -66,7 +66,11 @@ impl<'a> AlphaRows<'a> {
         };
         reader.next_row()?;
         reader.store(line, self.decoder.info.channels.count(), self.area.x);
-        if self.row + 1 == rows.end { reader.finish() } else { Ok(self.band = Some(reader)) }
+        if self.row + 1 == rows.end {
+            return reader.finish();
+        }
+        self.band = Some(reader);
+        Ok(())
     }
 }
 

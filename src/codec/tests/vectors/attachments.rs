@@ -51,7 +51,7 @@ fn band(rows: &[u8]) -> Vec<u8> {
 /// A scene of 16-bit samples, with all their bits in use.
 fn wide_scene(width: u32, height: u32, channels: Channels, seed: u64) -> Picture {
     let mut noise = Noise(seed);
-    let samples: Vec<u16> = scene(width, height, channels, seed).samples().iter().map(|v| u16::from(*v) * 257 ^ noise.below(256) as u16).collect();
+    let samples: Vec<u16> = scene(width, height, channels, seed).samples().iter().map(|v| (u16::from(*v) * 257) ^ noise.below(256) as u16).collect();
     Picture::from_samples(width, height, channels, Samples::U16(samples)).unwrap()
 }
 
