@@ -16,9 +16,9 @@ pub enum FileFormat {
     Gif,
     /// JPEG. Written at quality 95, without chroma subsampling.
     Jpeg,
-    /// PNG. Written fast, not as small as possible.
+    /// PNG. Written fast, not as small as possible. Holds everything a picture has.
     Png,
-    /// PBM, PGM, PPM and PAM. Gray is written as PGM, RGB as PPM, both binary.
+    /// PBM, PGM, PPM and PAM. Gray is written as PGM, RGB as PPM, with alpha as PAM, all binary.
     Pnm,
     /// The "quite OK image" format.
     Qoi,
