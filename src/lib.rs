@@ -54,10 +54,17 @@
 //! | `container` | the chunks of a file |
 //! | `codec` | one picture through all of it, [`Encoder`] and [`Decoder`] |
 //! | `metrics` | how alike two pictures are, and what a codec saves (feature `metrics`) |
+//!
+//! # Other doors
+//! `image::open` and the `image` crate's traits: `register_image_hook` (feature `image-hook`). C: feature `capi`, `src/capi/README.md`. Python: feature
+//! `python`, `src/python/README.md`.
 
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub mod bench_internals;
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, reason = "a C interface")]
+pub mod capi;
 mod codec;
 mod container;
 mod entropy;
@@ -66,6 +73,8 @@ mod error;
 pub mod metrics;
 mod net;
 mod picture;
+#[cfg(feature = "python")]
+mod python;
 
 pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Encoder, Layout, Limits, LostAlpha, LostTile, Quality};
 pub use container::Info;
@@ -73,4 +82,6 @@ pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};
 #[cfg(feature = "files")]
 pub use picture::files::{FileFormat, Notice, PictureRows, read_picture, write_notices, write_picture, write_rows, write_rows_with};
+#[cfg(feature = "image-hook")]
+pub use picture::image_hook::{AeiDecoder, AeiEncoder, register_image_hook};
 pub use picture::{Channels, Metadata, Orientation, Picture, SampleDepth, Samples};

@@ -2,6 +2,8 @@
 
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
+use super::Orientation;
+
 /// Blocks of metadata. The codec keeps them byte for byte and does not look inside, with one exception: the orientation in an EXIF block is set to 1 when
 /// the block is stored, because the file's own header states the orientation ([`Picture::orientation`](crate::Picture::orientation)).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +23,12 @@ impl Metadata {
         self.icc.is_none() && self.exif.is_none() && self.xmp.is_none()
     }
 
+    /// The orientation that the EXIF block states, if there is one and it does. For pictures from elsewhere: what a [`Decoder`](crate::Decoder) gives says 1.
+    pub fn orientation(&self) -> Option<Orientation> {
+        let exif = self.exif.as_ref()?;
+        Orientation::from_exif(orientation_entry(exif)?.get(exif)?.try_into().ok()?)
+    }
+
     /// Bytes of all blocks together.
     pub fn total_bytes(&self) -> u64 {
         [&self.icc, &self.exif, &self.xmp].into_iter().flatten().map(|block| block.len() as u64).sum()
@@ -32,27 +40,62 @@ const ORIENTATION: u16 = 0x0112;
 
 /// Sets the orientation of an EXIF block to 1, where it has one. All else stays.
 pub(crate) fn set_upright(exif: &mut [u8]) {
-    match exif.get(..4) {
-        Some(b"II*\0") => set_orientation::<LittleEndian>(exif),
-        Some(b"MM\0*") => set_orientation::<BigEndian>(exif),
-        _ => None,
-    };
+    if let Some(place) = orientation_entry(exif) {
+        place.set(exif, 1);
+    }
+}
+
+/// Where the orientation of an EXIF block is.
+struct OrientationEntry {
+    big_endian: bool,
+    /// TIFF's number for the type of the value.
+    kind: u16,
+    /// Position of the value.
+    at: usize,
+}
+
+impl OrientationEntry {
+    fn get(&self, exif: &[u8]) -> Option<u32> {
+        let value = exif.get(self.at..self.at + 4)?;
+        Some(match (self.kind, self.big_endian) {
+            (1, _) => value[0].into(),
+            (3, false) => LittleEndian::read_u16(value).into(),
+            (3, true) => BigEndian::read_u16(value).into(),
+            (_, false) => LittleEndian::read_u32(value),
+            (_, true) => BigEndian::read_u32(value),
+        })
+    }
+
+    fn set(&self, exif: &mut [u8], orientation: u8) {
+        let Some(value) = exif.get_mut(self.at..self.at + 4) else { return };
+        match (self.kind, self.big_endian) {
+            (1, _) => value[0] = orientation,
+            (3, false) => LittleEndian::write_u16(value, orientation.into()),
+            (3, true) => BigEndian::write_u16(value, orientation.into()),
+            (_, false) => LittleEndian::write_u32(value, orientation.into()),
+            (_, true) => BigEndian::write_u32(value, orientation.into()),
+        }
+    }
 }
 
 /// `None` if the first directory cannot be read or has no orientation.
-fn set_orientation<E: ByteOrder>(exif: &mut [u8]) -> Option<()> {
+fn orientation_entry(exif: &[u8]) -> Option<OrientationEntry> {
+    match exif.get(..4)? {
+        b"II*\0" => find::<LittleEndian>(exif, false),
+        b"MM\0*" => find::<BigEndian>(exif, true),
+        _ => None,
+    }
+}
+
+fn find<E: ByteOrder>(exif: &[u8], big_endian: bool) -> Option<OrientationEntry> {
     const ENTRY: usize = 12;
     let start = E::read_u32(exif.get(4..8)?) as usize;
     let count = usize::from(E::read_u16(exif.get(start..start.checked_add(2)?)?));
-    let entry = exif.get_mut(start + 2..)?.chunks_exact_mut(ENTRY).take(count).find(|entry| E::read_u16(entry) == ORIENTATION)?;
+    let (number, entry) = exif.get(start + 2..)?.chunks_exact(ENTRY).take(count).enumerate().find(|(_, entry)| E::read_u16(entry) == ORIENTATION)?;
     // Type, then number of values, then the value at the start of four bytes.
-    match (E::read_u16(&entry[2..]), E::read_u32(&entry[4..])) {
-        (1, 1) => entry[8] = 1,
-        (3, 1) => E::write_u16(&mut entry[8..], 1),
-        (4, 1) => E::write_u32(&mut entry[8..], 1),
-        _ => return None,
-    }
-    Some(())
+    let kind = E::read_u16(&entry[2..]);
+    let known = matches!(kind, 1 | 3 | 4) && E::read_u32(&entry[4..]) == 1;
+    known.then_some(OrientationEntry { big_endian, kind, at: start + 2 + number * ENTRY + 8 })
 }
 
 #[cfg(test)]
@@ -85,6 +128,9 @@ mod tests {
             (false, 1, [3; 4], [1, 3, 3, 3]),
         ] {
             let mut exif = block(little, kind, value);
+            let metadata = Metadata { exif: Some(exif.clone()), ..Metadata::default() };
+            let stated = value.into_iter().find(|v| (1..=8).contains(v)).and_then(Orientation::from_exif);
+            assert_eq!(metadata.orientation(), stated);
             set_upright(&mut exif);
             assert_eq!(exif, block(little, kind, one));
         }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "files")]
 pub(crate) mod files;
+#[cfg(feature = "image-hook")]
+pub(crate) mod image_hook;
 pub(crate) mod metadata;
 mod orientation;
 pub(crate) mod samples;
@@ -59,7 +61,7 @@ impl Channels {
     }
 
     /// The channels of so many samples per pixel; `None` if that is not 1 to 4.
-    pub(crate) fn from_count(count: u8) -> Option<Self> {
+    pub fn from_count(count: u8) -> Option<Self> {
         Some(match count {
             1 => Channels::Gray,
             2 => Channels::GrayAlpha,

@@ -178,6 +178,12 @@ impl Decoder {
         self
     }
 
+    /// As [`DecoderOptions::limits`], from now on: what has been read has passed the limits that there were.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// Calls `f` with the number of pixel rows done and their total, now and then, from any thread. [`ControlFlow::Break`] ends the work soon, with
     /// [`Error::Cancelled`].
     pub fn on_progress(mut self, f: impl Fn(u64, u64) -> ControlFlow<()> + Send + Sync + 'static) -> Self {

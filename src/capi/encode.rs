@@ -1,0 +1,111 @@
+//! Samples to a file.
+
+use std::ptr;
+
+use super::{AeiEncodeOptions, AeiError, AeiImage, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, reference, reserved, sized};
+use crate::{Channels, Encoder, Error, Metadata, Orientation, Picture, Quality, Result, Samples};
+
+/// Fills in the default options. `size` is sizeof(AeiEncodeOptions) as the caller knows it.
+///
+/// # Safety
+/// `options` points to `size` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aei_encode_options_init(options: *mut AeiEncodeOptions, size: usize) -> AeiStatus {
+    // SAFETY: promised by the caller.
+    unsafe { init(options, size, &AeiEncodeOptions::default()) }
+}
+
+/// Encodes a picture. On success `*file` points to `*length` bytes, to be freed with `aei_free`; on failure it is null.
+///
+/// `options` may be null for the defaults, `error` may be null.
+///
+/// # Safety
+/// Pointers are null or valid; structures have their `size` set; `image->samples` points to `height` rows.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aei_encode(
+    image: *const AeiImage,
+    options: *const AeiEncodeOptions,
+    file: *mut *mut u8,
+    length: *mut usize,
+    error: *mut AeiError,
+) -> AeiStatus {
+    let body = || {
+        if file.is_null() || length.is_null() {
+            return Err(Error::Parameter("file or length is a null pointer".into()));
+        }
+        // SAFETY: not null, and writable as the caller promised.
+        unsafe {
+            file.write(ptr::null_mut());
+            length.write(0);
+        }
+        // SAFETY: promised by the caller.
+        let (image, options) = unsafe {
+            reference(image, "image")?;
+            (sized(image, "image")?, sized(options, "options")?)
+        };
+        // SAFETY: promised by the caller.
+        let picture = unsafe { picture(&image, &options)? };
+        let quality = u8::try_from(options.quality_index).map_err(|_| Error::Parameter(format!("quality index {}", options.quality_index)))?;
+        let mut encoder = Encoder::new().quality(Quality::index(quality)?).tile_size(options.tile_size)?.preview(options.preview != 0);
+        if options.progress.is_some() {
+            encoder = encoder.on_progress(callback(options.progress, UserData(options.user_data)));
+        }
+        let coded = on_threads(options.threads, || encoder.encode(&picture))?.into_boxed_slice();
+        // SAFETY: not null, and writable as the caller promised.
+        unsafe {
+            length.write(coded.len());
+            file.write(Box::into_raw(coded).cast());
+        }
+        Ok(())
+    };
+    // SAFETY: promised by the caller.
+    unsafe { guarded(error, body) }
+}
+
+/// Copies the caller's samples, since rows may have gaps.
+///
+/// # Safety
+/// `image.samples` is null or points to the rows that the other fields describe; the metadata pointers go with their lengths.
+unsafe fn picture(image: &AeiImage, options: &AeiEncodeOptions) -> Result<Picture> {
+    let channels =
+        u8::try_from(image.channels).ok().and_then(Channels::from_count).ok_or_else(|| Error::Parameter(format!("{} channels, not 1 to 4", image.channels)))?;
+    let layout = Layout::new(image, channels)?;
+    let depth = if image.depth == 0 { 8 } else { image.depth };
+    let picture = if depth == 16 {
+        let mut copy = reserved::<u16>(layout.row_samples, image.height)?;
+        for row in 0..image.height as usize {
+            // SAFETY: within the rows that the caller promised; aligned as checked.
+            copy.extend_from_slice(unsafe {
+                std::slice::from_raw_parts(image.samples.cast::<u8>().add(row * layout.stride).cast::<u16>(), layout.row_samples)
+            });
+        }
+        Picture::from_samples(image.width, image.height, channels, Samples::U16(copy))?
+    } else {
+        let mut copy = reserved::<u8>(layout.row_samples, image.height)?;
+        for row in 0..image.height as usize {
+            // SAFETY: within the rows that the caller promised.
+            copy.extend_from_slice(unsafe { std::slice::from_raw_parts(image.samples.cast::<u8>().add(row * layout.stride), layout.row_samples) });
+        }
+        Picture::from_samples(image.width, image.height, channels, Samples::U8(copy))?
+    };
+    let source_depth = if options.source_depth == 0 { depth } else { options.source_depth };
+    let source_depth = u8::try_from(source_depth).map_err(|_| Error::Parameter(format!("a source depth of {source_depth}")))?;
+    // SAFETY: promised by the caller.
+    let metadata = unsafe {
+        Metadata {
+            icc: some(bytes(options.icc, options.icc_length, "icc")?),
+            exif: some(bytes(options.exif, options.exif_length, "exif")?),
+            xmp: some(bytes(options.xmp, options.xmp_length, "xmp")?),
+        }
+    };
+    let orientation = match u8::try_from(options.orientation) {
+        Ok(0) => metadata.orientation().unwrap_or_default(),
+        value => value.ok().and_then(Orientation::from_exif).ok_or_else(|| Error::Parameter(format!("orientation {}, not 0 to 8", options.orientation)))?,
+    };
+    Ok(picture.with_source_depth(source_depth)?.with_orientation(orientation).with_metadata(metadata))
+}
+
+/// No bytes are no metadata.
+fn some(bytes: &[u8]) -> Option<Vec<u8>> {
+    (!bytes.is_empty()).then(|| bytes.to_vec())
+}

@@ -1,0 +1,122 @@
+//! The Python module `aei._aei` (feature `python`). It moves bytes; the package `aei` beside it speaks numpy and Pillow.
+
+use pyo3::exceptions::{PyMemoryError, PyNotImplementedError, PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::{Channels, Decoder, DecoderOptions, Encoder, Error, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples};
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Io(_) => PyOSError::new_err(message),
+            Error::Limits(_) => PyMemoryError::new_err(message),
+            Error::Unsupported(_) | Error::Model(_) => PyNotImplementedError::new_err(message),
+            _ => PyValueError::new_err(message),
+        }
+    }
+}
+
+/// Samples in native byte order to a file.
+#[pyfunction]
+#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview))]
+#[expect(clippy::too_many_arguments, reason = "called by the package alone, by name")]
+fn encode<'py>(
+    py: Python<'py>,
+    samples: &[u8],
+    width: u32,
+    height: u32,
+    channels: u8,
+    depth: u8,
+    quality: u8,
+    tile_size: u32,
+    orientation: Option<u8>,
+    icc: Option<Vec<u8>>,
+    exif: Option<Vec<u8>>,
+    xmp: Option<Vec<u8>>,
+    preview: bool,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let file = py.detach(|| -> Result<Vec<u8>> {
+        let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
+        let samples = match depth {
+            16 => Samples::U16(samples.chunks_exact(2).map(|s| u16::from_ne_bytes([s[0], s[1]])).collect()),
+            _ => Samples::U8(samples.to_vec()),
+        };
+        let metadata = Metadata { icc, exif, xmp };
+        let orientation = match orientation {
+            Some(value) => Orientation::from_exif(value).ok_or_else(|| Error::Parameter(format!("orientation {value}, not 1 to 8")))?,
+            None => metadata.orientation().unwrap_or_default(),
+        };
+        let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
+        Encoder::new().quality(Quality::index(quality)?).tile_size(tile_size)?.preview(preview).encode(&picture)
+    })?;
+    Ok(PyBytes::new(py, &file))
+}
+
+/// A file to `(samples in native byte order, width, height, channels, orientation)`.
+#[pyfunction]
+fn decode<'py>(py: Python<'py>, file: &[u8], depth: u8, region: Option<(u32, u32, u32, u32)>) -> PyResult<(Bound<'py, PyBytes>, u32, u32, usize, u8)> {
+    let picture = py.detach(|| -> Result<Picture> {
+        let depth = match depth {
+            8 => SampleDepth::Eight,
+            16 => SampleDepth::Sixteen,
+            depth => return Err(Error::Parameter(format!("samples of {depth} bits, not 8 or 16"))),
+        };
+        let options = DecoderOptions { depth, ..DecoderOptions::default() };
+        let decoder = Decoder::with_options(file, options)?;
+        match region {
+            Some((x, y, width, height)) => decoder.decode_region(x, y, width, height),
+            None => decoder.decode(),
+        }
+    })?;
+    let samples = match picture.data() {
+        Samples::U8(samples) => PyBytes::new(py, samples),
+        Samples::U16(samples) => PyBytes::new_with(py, samples.len() * 2, |bytes| {
+            for (to, from) in bytes.chunks_exact_mut(2).zip(samples) {
+                to.copy_from_slice(&from.to_ne_bytes());
+            }
+            Ok(())
+        })?,
+    };
+    Ok((samples, picture.width(), picture.height(), picture.channels().count(), picture.orientation().to_exif()))
+}
+
+/// What a file says about itself.
+#[pyfunction]
+fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
+    let decoder = Decoder::new(file)?;
+    let (info, metadata) = (decoder.info(), decoder.metadata()?);
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| PyBytes::new(py, bytes));
+    let dict = PyDict::new(py);
+    dict.set_item("width", info.width)?;
+    dict.set_item("height", info.height)?;
+    dict.set_item("channels", info.channels.count())?;
+    dict.set_item("source_depth", info.source_depth)?;
+    dict.set_item("orientation", info.orientation.to_exif())?;
+    dict.set_item("quality_index", info.quality.get())?;
+    dict.set_item("tile_size", info.tile_size)?;
+    dict.set_item("tiles", info.tiles)?;
+    dict.set_item("file_bytes", info.file_bytes)?;
+    dict.set_item("icc", bytes(&metadata.icc))?;
+    dict.set_item("exif", bytes(&metadata.exif))?;
+    dict.set_item("xmp", bytes(&metadata.xmp))?;
+    Ok(dict)
+}
+
+/// The index for a quality of 0 to 100, or the default one for none.
+#[pyfunction]
+#[pyo3(signature = (quality=None))]
+fn quality_index(quality: Option<u8>) -> PyResult<u8> {
+    Ok(quality.map_or_else(|| Ok(Quality::default()), Quality::percent)?.get())
+}
+
+/// `aei._aei`.
+#[pymodule]
+fn _aei(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(encode, module)?)?;
+    module.add_function(wrap_pyfunction!(decode, module)?)?;
+    module.add_function(wrap_pyfunction!(info, module)?)?;
+    module.add_function(wrap_pyfunction!(quality_index, module)?)
+}
