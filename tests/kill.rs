@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 fn aei() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("aei"));
