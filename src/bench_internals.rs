@@ -189,3 +189,55 @@ impl KernelBench {
         &self.output
     }
 }
+
+/// For the fuzzer: symbols under any tables come back, and any stream decodes to symbols or an error.
+pub fn check_entropy(symbols: &[(i32, u8)], stream: &[u8]) {
+    let model = Model::embedded().expect("the model is valid");
+    let scales = model.header().scales;
+    let mut list = Symbols::with_capacity(symbols.len()).expect("few symbols");
+    let pushed: Vec<(i32, u8)> = symbols.iter().map(|(value, index)| (list.push(*value, index % scales), index % scales)).collect();
+    let coded = list.into_stream(model.tables()).expect("every value has a code");
+    let mut decoder = StreamDecoder::new(TileCode { skip_below: 0, stream: &coded }, model.tables()).expect("our own stream");
+    for (value, index) in &pushed {
+        assert_eq!(decoder.value(*index).expect("our own stream"), *value);
+    }
+    decoder.finish().expect("our own stream");
+    let Ok(mut decoder) = StreamDecoder::new(TileCode { skip_below: 0, stream }, model.tables()) else { return };
+    for (_, index) in &pushed {
+        if decoder.value(*index).is_err() {
+            return;
+        }
+    }
+    let _ = decoder.finish();
+}
+
+/// For the fuzzer: all kernels of this machine compute what the scalar one does, on a layer and features made from `data`.
+pub fn check_kernels(data: &[u8]) {
+    let Some((shape, data)) = data.split_at_checked(4) else { return };
+    let (inputs, outputs) = ((usize::from(shape[0] % 8) + 1) * 16, (usize::from(shape[1] % 8) + 1) * 16);
+    let positions = usize::from(shape[2] % 9) + 1;
+    let bits = u32::from(shape[3] % 12) + 1;
+    let mut next = data.iter().copied().cycle();
+    let mut byte = || next.next().unwrap_or(1);
+    let mut number = |bits: u32| ((i32::from(byte()) << 8 | i32::from(byte())) as i16) >> (16 - bits.min(16));
+    // Within R4.1: 128 inputs of 12 bits, 2^7 * 2^11 * 2^15 is below 2^31 only for weights of up to 8 bits.
+    let weights: Vec<i16> = (0..inputs * outputs).map(|_| number(bits.min(8))).collect();
+    let taps: Vec<i16> = (0..9 * inputs).map(|_| number(bits)).collect();
+    let bias: Vec<i32> = (0..inputs.max(outputs)).map(|_| i32::from(number(16))).collect();
+    let shift: Vec<u8> = (0..inputs.max(outputs)).map(|_| (number(4).unsigned_abs() as u8 % 12) + 1).collect();
+    let input: Vec<i16> = (0..3 * positions * inputs).map(|_| number(16)).collect();
+    let dense = Dense::new(inputs, outputs, &weights, &bias[..outputs], &shift[..outputs]);
+    let depthwise = Depthwise::new(inputs, &taps, &bias[..inputs], &shift[..inputs]);
+    let mut expected: Option<(Vec<i16>, Vec<i16>)> = None;
+    for kernel in available() {
+        let (mut a, mut b) = (vec![0; positions * outputs], vec![0; positions * inputs]);
+        let segment = Segment { data: &input[..positions * inputs], stride: inputs, len: inputs };
+        kernel.dense(&dense, &[segment], positions, &mut a, outputs, Epilogue::Store);
+        let rows: Vec<&[i16]> = input.chunks_exact(positions * inputs).collect();
+        kernel.depthwise(&depthwise, [rows[0], rows[1], rows[2]], positions, &mut b);
+        match &expected {
+            Some(expected) => assert!(*expected == (a, b), "{} differs", kernel.name()),
+            None => expected = Some((a, b)),
+        }
+    }
+}

@@ -76,7 +76,7 @@ mod picture;
 #[cfg(feature = "python")]
 mod python;
 
-pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Encoder, Layout, Limits, LostAlpha, LostTile, Quality};
+pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Encoder, Layout, Limits, LostAlpha, LostTile, Quality, Target};
 pub use container::Info;
 pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};

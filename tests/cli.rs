@@ -271,7 +271,7 @@ fn another_model() {
     place.fails(6, "model", &["decode", "other.aei"]);
     place.fails(6, "bad.aem: this is not an aei model file", &["decode", "photo.aei", "-f", "--model", "bad.aem"]);
     // What is known without the model is told.
-    place.run(&["info", "other.aei"]).success().stdout(contains("64x48").and(contains("not the built-in one")).and(contains("not known")));
+    place.run(&["info", "--parts", "other.aei"]).success().stdout(contains("64x48").and(contains("not the built-in one")).and(contains("not known")));
     let info = place.run(&["info", "other.aei", "--json"]).success();
     let info: serde_json::Value = serde_json::from_slice(&info.get_output().stdout).unwrap();
     assert_eq!((&info["model_embedded"], &info["bytes"]), (&false.into(), &serde_json::Value::Null));
@@ -372,7 +372,7 @@ fn json_is_all_there_is_on_standard_output() {
     assert_eq!((&encoded[0]["output"], &encoded[0]["width"]), (&"a.aei".into(), &40.into()));
     assert_eq!(encoded[0]["output_bytes"], place.read("a.aei").len());
     assert_eq!((&encoded[1]["input"], &encoded[1]["error"]["code"]), (&"b.png".into(), &4.into()));
-    let info = objects(&["info", "--json", "a.aei"], 0);
+    let info = objects(&["info", "--parts", "--json", "a.aei"], 0);
     let bytes = &info[0]["bytes"];
     let sum: u64 = ["y", "z", "overhead"].iter().map(|part| bytes[part].as_u64().unwrap()).sum();
     assert_eq!(info[0]["file_bytes"], sum);
@@ -489,4 +489,49 @@ fn completions_and_manual_pages() {
     place.run(&["man", "-o", "man1"]).success();
     assert!(String::from_utf8(place.read("man1/aei-encode.1")).unwrap().contains(r"\-\-tile\-size"));
     assert!(place.path("man1/aei.1").exists());
+}
+
+#[test]
+fn targets_of_size_and_quality() {
+    let place = Place::new();
+    // Texture enough for sizes to differ.
+    let texture = |i: u32| (60.0 + 50.0 * (f64::from(i / 3 % 190) / 5.0).sin() * (f64::from(i / 570) / 7.0).cos() + f64::from(i % 3 * 40 + i / 3 * 37 % 11)) as u8;
+    place.write("photo.png", png(&Picture::rgb(190, 150, (0..190 * 150 * 3).map(texture).collect()).unwrap()));
+    let mut last = 0;
+    for size in ["1500", "3000", "6K"] {
+        place.run(&["encode", "-f", "--size", size, "photo.png"]).success();
+        let length = place.read("photo.aei").len();
+        let limit = size.strip_suffix('K').map_or_else(|| size.parse().unwrap(), |k| k.parse::<usize>().unwrap() * 1024);
+        assert!(length <= limit && length > limit * 9 / 10 && length > last, "{size}: {length}");
+        last = length;
+    }
+    place.run(&["encode", "-f", "--bpp", "0.8", "photo.png"]).success();
+    assert!(place.read("photo.aei").len() <= 190 * 150 / 10);
+    for (measure, target, key) in [("--psnr", 33.0, "psnr_rgb"), ("--ssimulacra2", 60.0, "ssimulacra2")] {
+        place.run(&["encode", "-f", measure, &target.to_string(), "photo.png"]).success().stderr(contains("quality index"));
+        let compare = |a: &str, b: &str| {
+            let output = place.run(&["compare", "--json", a, b]).success();
+            serde_json::from_slice::<serde_json::Value>(&output.get_output().stdout).unwrap()[key].as_f64().unwrap()
+        };
+        assert!(compare("photo.png", "photo.aei") >= target, "{measure}");
+        // The next lower index would not do.
+        let index = aei::Decoder::new(&place.read("photo.aei")[..]).unwrap().info().quality.get();
+        if index > 0 {
+            place.run(&["encode", "--quality-index", &(index - 1).to_string(), "photo.png", "-o", "less.aei", "-f"]).success();
+            assert!(compare("photo.png", "less.aei") < target, "{measure}");
+        }
+    }
+    place.fails(2, "cannot be made as small as 60 bytes", &["encode", "--size", "60", "photo.png", "-o", "x.aei"]);
+    place.fails(2, "the highest quality gives", &["encode", "--psnr", "90", "photo.png", "-o", "x.aei"]);
+    place.run(&["encode", "--size", "90", "-q", "3", "photo.png"]).code(2);
+}
+
+#[test]
+fn verified_files() {
+    let place = Place::new();
+    place.write("photo.png", png(&rgb(60, 40)));
+    place.run(&["encode", "--verify", "photo.png"]).success().stderr(contains("verified: PSNR"));
+    let output = place.run(&["encode", "-f", "--verify", "--json", "photo.png"]).success();
+    let object: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert!(object["psnr_rgb"].as_f64().unwrap() > 30.0);
 }

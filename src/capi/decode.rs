@@ -110,7 +110,7 @@ pub unsafe extern "C" fn aei_decoder_info(decoder: *const AeiDecoder, info: *mut
             tile_size: from.tile_size,
             tiles: from.tiles,
             quality_index: from.quality.get().into(),
-            model_built_in: Model::embedded().is_ok_and(|model| model.id() == from.model_id).into(),
+            model_built_in: Model::embedded_id().is_ok_and(|id| id == from.model_id).into(),
             file_bytes: from.file_bytes,
             icc_bytes: bytes(&metadata.icc),
             exif_bytes: bytes(&metadata.exif),

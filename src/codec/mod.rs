@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub use decoder::{Breakdown, Damage, Decoder, DecoderOptions, LostAlpha, LostTile};
-pub use encoder::{Encoder, Layout};
+pub use encoder::{Encoder, Layout, Target};
 pub use limits::Limits;
 pub use quality::Quality;
 

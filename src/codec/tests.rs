@@ -142,7 +142,7 @@ fn every_kernel_and_thread_count_gives_the_same_tile_and_samples() {
                 let engine = Engine::with_kernel(kernel, true);
                 let features = analysis.stages(20).push(&engine, cells.clone(), true).unwrap();
                 let y: Vec<i32> = features.data().chunks_exact(h.m).flat_map(|x| analysis.gain(20, x).collect::<Vec<_>>()).collect();
-                let stream = encode_tile(&y, &model, analysis, &engine, 20, shape).unwrap();
+                let stream = encode_tile(&y, &model, analysis, &engine, 20, shape, None).unwrap();
                 let latents = decode_tile(stream.code(), &model, &engine, 20, shape).unwrap();
                 let samples = synthesis.stages(20).push(&engine, latents, true).unwrap();
                 (kernel.name(), count, stream, samples.into_data())

@@ -122,9 +122,22 @@ pub(crate) fn decode_tile(code: TileCode<'_>, model: &Model, engine: &Engine, qu
 
 /// A tile's latents, `[rows][columns][m]` in units of `2^-y_input_fraction`, to its stream (SPEC 6).
 ///
-/// Where leaving out what the model's threshold says would cost more than it saves, which happens in pictures unlike any photograph, all is coded.
-pub(crate) fn encode_tile(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, quality: u8, shape: TileShape) -> Result<CodedTile> {
+/// `skip_below` is the threshold of R3.6. If there is none, it is the model's, unless leaving out what that says would cost more than it saves, which happens in
+/// pictures unlike any photograph: then all is coded.
+pub(crate) fn encode_tile(
+    y: &[i32],
+    model: &Model,
+    analysis: &Analysis,
+    engine: &Engine,
+    quality: u8,
+    shape: TileShape,
+    skip_below: Option<u8>,
+) -> Result<CodedTile> {
     let z = hyper_latents(y, model, analysis, engine, shape)?;
+    if let Some(skip_below) = skip_below {
+        let (symbols, _) = code_tile(y, &z, model, engine, quality, shape, skip_below)?;
+        return Ok(CodedTile { skip_below, stream: symbols.into_stream(model.tables())? });
+    }
     let skip_below = model.header().skip_below;
     let (symbols, skipped) = code_tile(y, &z, model, engine, quality, shape, skip_below)?;
     if !skipped.is_too_much() {

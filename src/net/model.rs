@@ -142,13 +142,21 @@ impl Model {
         if let Some(model) = MODEL.get() {
             return Ok(Arc::clone(model));
         }
+        let model = Arc::new(Self::parse(Cow::Borrowed(EMBEDDED), Self::embedded_id()?)?);
+        Ok(Arc::clone(MODEL.get_or_init(|| model)))
+    }
+
+    /// What [`Model::id`] says of the embedded model, without loading it.
+    ///
+    /// # Errors
+    /// None in a released crate, as above.
+    pub fn embedded_id() -> Result<ModelId> {
         let mut id = [0; 8];
         for (byte, digits) in id.iter_mut().zip(EMBEDDED_SHA256.as_bytes().chunks_exact(2)) {
             let digits = std::str::from_utf8(digits).unwrap_or_default();
             *byte = u8::from_str_radix(digits, 16).map_err(|e| Error::Model(format!("the embedded model's digest: {e}")))?;
         }
-        let model = Arc::new(Self::parse(Cow::Borrowed(EMBEDDED), ModelId(id))?);
-        Ok(Arc::clone(MODEL.get_or_init(|| model)))
+        Ok(ModelId(id))
     }
 
     /// A model from the bytes of a model file (`.aem`). Everything in it is checked here.

@@ -2,6 +2,8 @@
 
 mod latents;
 mod layout;
+mod search;
+mod target;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -20,6 +22,7 @@ use crate::picture::tiles::{Grid, LATENT, TilePlace};
 use crate::{Error, Metadata, Picture, Result, Samples};
 use latents::{LatentRows, RowSource};
 pub use layout::Layout;
+pub use target::Target;
 
 /// Encodes pictures.
 ///
@@ -40,13 +43,24 @@ pub struct Encoder {
     model: Option<Arc<Model>>,
     max_memory: u64,
     preview: bool,
+    /// Skip threshold of all tiles (R3.6); if none, each tile gets what suits it.
+    skip_below: Option<u8>,
     metadata: Metadata,
     progress: Progress,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { quality: Quality::default(), tile_log2: 10, model: None, max_memory: u64::MAX, preview: false, metadata: Metadata::default(), progress: None }
+        Self {
+            quality: Quality::default(),
+            tile_log2: 10,
+            model: None,
+            max_memory: u64::MAX,
+            preview: false,
+            skip_below: None,
+            metadata: Metadata::default(),
+            progress: None,
+        }
     }
 }
 
@@ -226,7 +240,7 @@ impl Encoder {
                 tile.extend_from_slice(&line[columns.start * m..columns.end * m]);
             }
             let engine = Engine::new(!by_tile)?;
-            encode_tile(&tile, model, analysis, &engine, quality, TileShape { rows, columns: columns.len() })
+            encode_tile(&tile, model, analysis, &engine, quality, TileShape { rows, columns: columns.len() }, self.skip_below)
         };
         if by_tile { places.par_iter().map(code).collect::<Vec<_>>().into_iter().collect() } else { places.iter().map(code).collect() }
     }

@@ -116,7 +116,7 @@ fn wild_tile(model: &Model, quality: u8, shape: TileShape) -> CodedTile {
             if bits < 27 { noise.below(1 << bits.max(1)) - (1 << bits >> 1) } else { noise.below(513) - 256 }
         })
         .collect();
-    encode_tile(&y, model, model.analysis().unwrap(), &Engine::new(true).unwrap(), quality, shape).unwrap()
+    encode_tile(&y, model, model.analysis().unwrap(), &Engine::new(true).unwrap(), quality, shape, None).unwrap()
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aei::{Encoder, FileFormat, Layout, Metadata, Notice, Picture, PictureRows, Quality};
+use aei::metrics::{Rgb, psnr};
+use aei::{Decoder, DecoderOptions, Encoder, FileFormat, Layout, Limits, Metadata, Notice, Picture, PictureRows, Quality, Target};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -33,6 +34,21 @@ pub(crate) struct Encode {
     /// Quality as one of the format's 64 steps
     #[arg(long, value_name = "0..63", value_parser = clap::value_parser!(u8).range(0..=63), conflicts_with = "quality")]
     quality_index: Option<u8>,
+    /// Whole file of at most this size, and as close to it as can be; K and M stand for KiB and MiB
+    #[arg(long, value_name = "BYTES", value_parser = super::parse_bytes, group = "target", conflicts_with_all = ["quality", "quality_index"])]
+    size: Option<u64>,
+    /// Whole file of at most so many bits per pixel
+    #[arg(long, value_name = "BITS", group = "target", conflicts_with_all = ["quality", "quality_index"])]
+    bpp: Option<f64>,
+    /// Smallest file whose PSNR over red, green and blue is at least this
+    #[arg(long, value_name = "DECIBELS", group = "target", conflicts_with_all = ["quality", "quality_index"])]
+    psnr: Option<f64>,
+    /// Smallest file whose SSIMULACRA2 score is at least this; 70 is good, 90 hard to tell from the original
+    #[arg(long, value_name = "SCORE", group = "target", conflicts_with_all = ["quality", "quality_index"])]
+    ssimulacra2: Option<f64>,
+    /// Decode the result before it is written, compare it with the picture and tell the PSNR
+    #[arg(long)]
+    verify: bool,
     /// Side of the tiles in pixels: smaller ones make parts of a picture independent sooner, larger ones save a little space
     #[arg(long, value_name = "PIXELS", default_value = "1024", value_parser = PossibleValuesParser::new(["256", "512", "1024", "2048", "4096"]).try_map(|s| s.parse::<u32>()))]
     tile_size: u32,
@@ -77,7 +93,8 @@ impl Encode {
         let (console, Job { input, output }) = (&session.console, job);
         let started = Instant::now();
         paths::check_output(output, self.force)?;
-        let source = Source::open(session, input)?;
+        let target = self.target();
+        let source = Source::open(session, input, target.is_some() || self.verify)?;
         for notice in source.notices() {
             console.notice(input, notice);
         }
@@ -98,13 +115,26 @@ impl Encode {
             encoder = encoder.model(model.clone());
         }
         let read = started.elapsed();
-        let file = match source.picture {
-            Content::Whole(picture, _) => encoder.encode(&picture.with_metadata(metadata)),
-            Content::Rows(mut rows) => encoder.metadata(metadata).encode_rows(layout, |part| rows.read(part)),
+        let (file, verified) = match source.picture {
+            Content::Whole(picture, _) => {
+                let picture = picture.with_metadata(metadata);
+                let file = match target {
+                    // What cannot be reached is the command line's fault, not the library's.
+                    Some(target) => encoder.encode_to(&picture, target).map_err(|error| match error {
+                        aei::Error::Parameter(message) => Failure::usage(message),
+                        other => other.into(),
+                    }),
+                    None => encoder.encode(&picture).map_err(Failure::from),
+                };
+                let file = file.at(input)?;
+                let verified = if self.verify { Some(verify(session, &picture, &file).at(input)?) } else { None };
+                (file, verified)
+            }
+            Content::Rows(mut rows) => (encoder.metadata(metadata).encode_rows(layout, |part| rows.read(part)).at(input)?, None),
         };
-        let file = file.at(input)?;
         drop(progress);
         let encoded = started.elapsed();
+        let quality = Decoder::new(&file[..]).at(output)?.info().quality;
         paths::write(output, &file, self.force)?;
 
         let (seconds, output_bytes) = (started.elapsed().as_secs_f64(), file.len() as u64);
@@ -128,6 +158,7 @@ impl Encode {
                 "exif_bytes": sizes[1],
                 "xmp_bytes": sizes[2],
                 "quality_index": quality.get(),
+                "psnr_rgb": verified.filter(|psnr| psnr.is_finite()),
                 "input_bytes": input_bytes,
                 "output_bytes": output_bytes,
                 "bits_per_pixel": bpp,
@@ -136,15 +167,22 @@ impl Encode {
             }));
         }
         console.say(format_args!(
-            "{input} -> {output}  {width}x{height}  {:.1} % of input, {bpp:.2} bpp, {}",
+            "{input} -> {output}  {width}x{height}  {}{:.1} % of input, {bpp:.2} bpp, {}{}",
+            if target.is_some() { format!("quality index {}, ", quality.get()) } else { String::new() },
             100.0 * output_bytes as f64 / input_bytes as f64,
-            megapixels_per_second(width, height, seconds)
+            megapixels_per_second(width, height, seconds),
+            verified.map_or(String::new(), |psnr| format!(", verified: PSNR {psnr:.2} dB")),
         ));
         Ok(())
     }
 }
 
 impl Encode {
+    fn target(&self) -> Option<Target> {
+        let size = self.size.map(Target::Bytes).or(self.bpp.map(Target::BitsPerPixel));
+        size.or(self.psnr.map(Target::Psnr)).or(self.ssimulacra2.map(Target::Ssimulacra2))
+    }
+
     /// The metadata that are wanted.
     fn stripped(&self, metadata: &Metadata) -> Metadata {
         let mut kept = metadata.clone();
@@ -156,6 +194,35 @@ impl Encode {
         }
         kept
     }
+}
+
+/// Decodes a file as a user would, and checks what has to come back as it was. Gives the PSNR.
+fn verify(session: &Session, picture: &Picture, file: &[u8]) -> Result<f64, Failure> {
+    let wrong =
+        |what: &str| Failure::new(Cause::Internal, format!("the coded file does not give the picture's {what} back, and was not written; please report this"));
+    let mut options = DecoderOptions::default();
+    options.limits = Limits::none();
+    options.model = session.model.clone();
+    options.depth = picture.depth();
+    let decoded = Decoder::with_options(file, options)?.decode()?;
+    let shape = |p: &Picture| (p.width(), p.height(), p.channels(), p.orientation());
+    if shape(&decoded) != shape(picture) {
+        return Err(wrong("size"));
+    }
+    let (before, after) = (picture.metadata(), decoded.metadata());
+    // EXIF's orientation tag may have been set to 1.
+    let exif = (before.exif.as_ref().map(Vec::len), after.exif.as_ref().map(Vec::len));
+    if (&before.icc, &before.xmp) != (&after.icc, &after.xmp) || exif.0 != exif.1 {
+        return Err(wrong("metadata"));
+    }
+    let n = picture.channels().count();
+    if picture.channels().has_alpha() {
+        let alpha = |p: &Picture| p.samples16().iter().skip(n - 1).step_by(n).copied().collect::<Vec<_>>();
+        if alpha(picture) != alpha(&decoded) {
+            return Err(wrong("alpha"));
+        }
+    }
+    Ok(psnr(&Rgb::new(picture), &Rgb::new(&decoded))?.rgb)
 }
 
 /// Pictures of more pixels than this are read row by row, if their format allows it.
@@ -173,8 +240,9 @@ enum Content {
 }
 
 impl Source {
-    fn open(session: &Session, input: &Place) -> Result<Self, Failure> {
-        if let Some(file) = paths::open_regular(input)? {
+    /// `whole` asks for the picture in memory.
+    fn open(session: &Session, input: &Place, whole: bool) -> Result<Self, Failure> {
+        if !whole && let Some(file) = paths::open_regular(input)? {
             let file_bytes = file.metadata().at(input)?.len();
             // Whatever is wrong with the file, reading it as a whole tells it better.
             if let Ok(Some(rows)) = PictureRows::open(file, &session.limits)

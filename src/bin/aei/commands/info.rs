@@ -13,13 +13,16 @@ use super::{Common, Session, bits_per_pixel};
 use crate::failure::{At as _, Failure};
 use crate::paths::Place;
 
-/// Tell what .aei files hold: size, quality, model, and where the bytes go
+/// Tell what .aei files hold: size, quality, metadata, model, and where the bytes go
 #[derive(Args)]
 #[command(after_help = crate::failure::exit_codes_help())]
 pub(crate) struct Info {
     /// Files to look at
     #[arg(value_name = "FILE", required = true)]
     inputs: Vec<OsString>,
+    /// Tell where the bytes go, too, for which a part of the file has to be decoded
+    #[arg(long)]
+    parts: bool,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -27,27 +30,27 @@ pub(crate) struct Info {
 impl Info {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let inputs: Vec<Place> = self.inputs.iter().map(Place::from).collect();
-        Ok(session.for_each(&inputs, |input| input, |input| file(session, input).map(|()| ExitCode::SUCCESS)))
+        Ok(session.for_each(&inputs, |input| input, |input| file(session, input, self.parts).map(|()| ExitCode::SUCCESS)))
     }
 }
 
-fn file(session: &Session, input: &Place) -> Result<(), Failure> {
+fn file(session: &Session, input: &Place, parts: bool) -> Result<(), Failure> {
     let decoder = super::decode::open(session, input, Door::Whole)?;
     let info = decoder.info();
-    let embedded = Model::embedded().at(input)?;
-    let is_embedded = info.model_id == embedded.id();
+    let is_embedded = info.model_id == Model::embedded_id().at(input)?;
     let quality_percent = (u32::from(info.quality.get()) * 100 + 31) / 63;
     let bpp = bits_per_pixel(info.file_bytes, info.width, info.height);
     // Needs the model, which may not be here. All the rest is known without.
-    let breakdown = decoder.breakdown();
+    let breakdown = parts.then(|| decoder.breakdown());
 
     if session.console.json {
         let (bytes, error) = match &breakdown {
-            Ok(parts) => {
+            Some(Ok(parts)) => {
                 let aei::Breakdown { z, y, alpha, metadata, preview, overhead } = parts;
                 (json!({ "z": z, "y": y, "alpha": alpha, "metadata": metadata, "preview": preview, "overhead": overhead }), None)
             }
-            Err(error) => (json!(null), Some(error.to_string())),
+            Some(Err(error)) => (json!(null), Some(error.to_string())),
+            None => (json!(null), None),
         };
         return session.console.object(json!({
             "input": input.to_string(),
@@ -83,7 +86,7 @@ fn file(session: &Session, input: &Place) -> Result<(), Failure> {
         _ => "other channels",
     };
     let model = match &session.model {
-        _ if is_embedded => format!("the built-in one, {}", embedded.name()),
+        _ if is_embedded => "the built-in one".into(),
         Some(model) if model.id() == info.model_id => format!("the given one, {}", model.name()),
         _ => "not the built-in one; decoding needs --model".into(),
     };
@@ -106,7 +109,7 @@ fn file(session: &Session, input: &Place) -> Result<(), Failure> {
     line("tiles", format!("{} of at most {}x{} pixels", info.tiles, info.tile_size, info.tile_size));
     line("file", format!("{} bytes, {bpp:.3} bits per pixel, format version {}", info.file_bytes, info.version));
     match breakdown {
-        Ok(parts) => {
+        Some(Ok(parts)) => {
             let share = |bytes: u64| format!("{bytes} bytes ({:.1} %)", 100.0 * bytes as f64 / info.file_bytes as f64);
             line("  y", share(parts.y));
             line("  z", share(parts.z));
@@ -117,7 +120,8 @@ fn file(session: &Session, input: &Place) -> Result<(), Failure> {
             }
             line("  overhead", share(parts.overhead));
         }
-        Err(error) => line("  parts", format!("not known: {error}")),
+        None => {}
+        Some(Err(error)) => line("  parts", format!("not known: {error}")),
     }
     session.console.result(format_args!("{input}\n{}", text.trim_end()))
 }

@@ -106,7 +106,7 @@ impl Vectors {
         let model = Model::embedded().unwrap();
         let shape = TileShape { rows: 4, columns: 4 };
         let y: Vec<i32> = (0..16 * model.header().m as i32).map(|i| i % 37 * 900 - 16000).collect();
-        let tile = encode_tile(&y, &model, model.analysis().unwrap(), &Engine::new(true).unwrap(), 30, shape).unwrap();
+        let tile = encode_tile(&y, &model, model.analysis().unwrap(), &Engine::new(true).unwrap(), 30, shape, None).unwrap();
         assert_eq!(tile.skip_below, 0, "what is far from any photograph is coded as a whole");
         self.good("skip-none.aei", &forged(&model, 64, 64, 30, tile));
         self.good("skip-all.aei", &forged(&model, 64, 64, 30, coded(64, &[])));
