@@ -495,7 +495,8 @@ fn completions_and_manual_pages() {
 fn targets_of_size_and_quality() {
     let place = Place::new();
     // Texture enough for sizes to differ.
-    let texture = |i: u32| (60.0 + 50.0 * (f64::from(i / 3 % 190) / 5.0).sin() * (f64::from(i / 570) / 7.0).cos() + f64::from(i % 3 * 40 + i / 3 * 37 % 11)) as u8;
+    let texture =
+        |i: u32| (60.0 + 50.0 * (f64::from(i / 3 % 190) / 5.0).sin() * (f64::from(i / 570) / 7.0).cos() + f64::from(i % 3 * 40 + i / 3 * 37 % 11)) as u8;
     place.write("photo.png", png(&Picture::rgb(190, 150, (0..190 * 150 * 3).map(texture).collect()).unwrap()));
     let mut last = 0;
     for size in ["1500", "3000", "6K"] {
