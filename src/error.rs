@@ -25,6 +25,9 @@ pub enum Error {
     /// The work was stopped because a progress callback returned [`ControlFlow::Break`](std::ops::ControlFlow::Break). Nobody's fault.
     #[error("the work was stopped")]
     Cancelled,
+    /// The [`Device`](crate::Device) that was asked for cannot be used, or failed. Install what the message names, or choose another one.
+    #[error("{0}")]
+    Device(String),
     /// The model file is damaged, or not the one that the picture was made with.
     #[error("{0}")]
     Model(String),

@@ -53,6 +53,7 @@
 //! | `entropy` | integers to bytes and back |
 //! | `container` | the chunks of a file |
 //! | `codec` | one picture through all of it, [`Encoder`] and [`Decoder`] |
+//! | `onnx` | the transforms through ONNX Runtime instead (feature `onnx`) |
 //! | `metrics` | how alike two pictures are, and what a codec saves (feature `metrics`) |
 //!
 //! # Other doors
@@ -72,14 +73,18 @@ mod error;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod net;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod picture;
 #[cfg(feature = "python")]
 mod python;
 
-pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Encoder, Layout, Limits, LostAlpha, LostTile, Quality, Target};
+pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Device, Encoder, Layout, Limits, LostAlpha, LostTile, Quality, Target};
 pub use container::Info;
 pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};
+#[cfg(feature = "onnx")]
+pub use onnx::{Library, check_device, export_onnx, libraries};
 #[cfg(feature = "files")]
 pub use picture::files::{FileFormat, Notice, PictureRows, read_picture, write_notices, write_picture, write_rows, write_rows_with};
 #[cfg(feature = "image-hook")]

@@ -35,7 +35,7 @@ impl AeiStatus {
             Error::Io(_) => Self::Io,
             Error::Format(_) => Self::Format,
             Error::Limits(_) => Self::Limits,
-            Error::Unsupported(_) => Self::Unsupported,
+            Error::Unsupported(_) | Error::Device(_) => Self::Unsupported,
             Error::Model(_) => Self::Model,
             Error::Cancelled => Self::Cancelled,
         }

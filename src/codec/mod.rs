@@ -2,16 +2,19 @@
 
 mod alpha;
 mod decoder;
+mod device;
 mod encoder;
 mod limits;
 mod memory;
 mod preview;
 mod quality;
+mod transforms;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub use decoder::{Breakdown, Damage, Decoder, DecoderOptions, LostAlpha, LostTile};
+pub use device::Device;
 pub use encoder::{Encoder, Layout, Target};
 pub use limits::Limits;
 pub use quality::Quality;

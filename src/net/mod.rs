@@ -19,9 +19,11 @@ pub(crate) use analysis::{Analysis, AnalysisStages, INPUTS};
 pub(crate) use context::{EntropyNet, Parameters, phase_group};
 pub(crate) use model::Header;
 pub use model::{Model, ModelId};
+#[cfg(feature = "onnx")]
+pub(crate) use records::{BlockRecord, Gain, Layer, QUALITIES};
 pub(crate) use records::{Reader, sat16};
 pub(crate) use stages::Engine;
-pub(crate) use synthesis::{OUTPUTS, Synthesis};
+pub(crate) use synthesis::{OUTPUTS, Synthesis, SynthesisStages};
 pub(crate) use tensor::Tensor;
 
 use crate::{Error, Result};

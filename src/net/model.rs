@@ -254,9 +254,26 @@ impl Model {
         load(&self.synthesis, &self.bytes, Some(&self.synthesis_chunk), |r| Synthesis::read(r, &self.header))
     }
 
+    /// The records of `SYNT`, for those who compute with them in another way.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn synthesis_records(&self) -> Reader<'_> {
+        Reader::new(&self.bytes[self.synthesis_chunk.clone()])
+    }
+
+    /// The records of `enco`.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn analysis_records(&self) -> Result<Reader<'_>> {
+        let chunk = self.analysis_chunk.clone().ok_or_else(no_analysis)?;
+        Ok(Reader::new(&self.bytes[chunk]))
+    }
+
     pub(crate) fn analysis(&self) -> Result<&Analysis> {
         load(&self.analysis, &self.bytes, self.analysis_chunk.as_ref(), |r| Analysis::read(r, &self.header))
     }
+}
+
+fn no_analysis() -> Error {
+    Error::Unsupported("this model can only decode: its file holds no analysis".into())
 }
 
 /// The network of a chunk, read on first use. Two threads may both read it; one result is kept.
@@ -264,7 +281,7 @@ fn load<'a, T>(cell: &'a OnceLock<T>, bytes: &[u8], chunk: Option<&Range<usize>>
     if let Some(network) = cell.get() {
         return Ok(network);
     }
-    let chunk = chunk.ok_or_else(|| Error::Unsupported("this model can only decode: its file holds no analysis".into()))?;
+    let chunk = chunk.ok_or_else(no_analysis)?;
     let mut reader = Reader::new(&bytes[chunk.clone()]);
     let network = read(&mut reader)?;
     reader.finish()?;

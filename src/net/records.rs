@@ -74,6 +74,11 @@ impl<'a> Reader<'a> {
 
     /// A block of residual branches (R5.8).
     pub(crate) fn block(&mut self, channels: usize) -> Result<Block> {
+        self.block_record(channels).map(|record| record.pack())
+    }
+
+    /// A block in the order of the file.
+    pub(crate) fn block_record(&mut self, channels: usize) -> Result<BlockRecord> {
         let gate_fraction = u32::from(self.u8()?);
         if !(1..=14).contains(&gate_fraction) {
             return Err(damaged(format!("a gate fraction of {gate_fraction}")));
@@ -83,14 +88,7 @@ impl<'a> Reader<'a> {
         let out = self.dense(channels, channels)?;
         let gate = self.dense(channels, 2 * channels)?;
         let mix = self.dense(channels, channels)?;
-        Ok(Block {
-            gate_fraction,
-            input: input.pack(),
-            depth: Depthwise::new(channels, &depth.weights, &depth.biases, &depth.shifts),
-            out: out.pack(),
-            gate: Dense::gate(gate.inputs, gate.biases.len(), &gate.weights, &gate.biases, &gate.shifts),
-            mix: mix.pack(),
-        })
+        Ok(BlockRecord { gate_fraction, input, depth, out, gate, mix })
     }
 
     pub(crate) fn blocks(&mut self, count: u8, channels: usize) -> Result<Vec<Block>> {
@@ -117,10 +115,11 @@ const DEPTHWISE: u8 = 3;
 /// A dense or depthwise layer in the order of the file: weights `[output][input]`.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    inputs: usize,
-    weights: Vec<i16>,
-    biases: Vec<i32>,
-    shifts: Vec<u8>,
+    /// Weights of each output: inputs of a dense layer, taps of a depthwise one.
+    pub(crate) inputs: usize,
+    pub(crate) weights: Vec<i16>,
+    pub(crate) biases: Vec<i32>,
+    pub(crate) shifts: Vec<u8>,
 }
 
 impl Layer {
@@ -150,6 +149,32 @@ impl Layer {
     }
 }
 
+/// A block's layers (R5.8) in the order of the file.
+#[derive(Debug)]
+pub(crate) struct BlockRecord {
+    pub(crate) gate_fraction: u32,
+    pub(crate) input: Layer,
+    pub(crate) depth: Layer,
+    pub(crate) out: Layer,
+    pub(crate) gate: Layer,
+    pub(crate) mix: Layer,
+}
+
+impl BlockRecord {
+    /// As the kernels read it.
+    fn pack(&self) -> Block {
+        let Self { depth, gate, .. } = self;
+        Block {
+            gate_fraction: self.gate_fraction,
+            input: self.input.pack(),
+            depth: Depthwise::new(depth.biases.len(), &depth.weights, &depth.biases, &depth.shifts),
+            out: self.out.pack(),
+            gate: Dense::gate(gate.inputs, gate.biases.len(), &gate.weights, &gate.biases, &gate.shifts),
+            mix: self.mix.pack(),
+        }
+    }
+}
+
 /// A block's layers (R5.8).
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -164,9 +189,10 @@ pub(crate) struct Block {
 /// Gains by quality and channel (R5.6).
 #[derive(Debug)]
 pub(crate) struct Gain {
-    shift: u32,
-    channels: usize,
-    values: Vec<u32>,
+    pub(crate) shift: u32,
+    pub(crate) channels: usize,
+    /// `[quality][channel]`.
+    pub(crate) values: Vec<u32>,
 }
 
 impl Gain {

@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// `a`, then `b`, in one tensor.
-    fn join(&self, a: Option<Tensor>, b: Tensor) -> Result<Tensor> {
+    pub(crate) fn join(&self, a: Option<Tensor>, b: Tensor) -> Result<Tensor> {
         let Some(a) = a.filter(|a| a.rows() > 0) else { return Ok(b) };
         let mut joined = self.tensor(a.rows() + b.rows(), b.columns(), b.channels())?;
         let (first, second) = joined.data_mut().split_at_mut(a.data().len());

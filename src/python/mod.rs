@@ -12,7 +12,7 @@ impl From<Error> for PyErr {
         match error {
             Error::Io(_) => PyOSError::new_err(message),
             Error::Limits(_) => PyMemoryError::new_err(message),
-            Error::Unsupported(_) | Error::Model(_) => PyNotImplementedError::new_err(message),
+            Error::Unsupported(_) | Error::Model(_) | Error::Device(_) => PyNotImplementedError::new_err(message),
             _ => PyValueError::new_err(message),
         }
     }

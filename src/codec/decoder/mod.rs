@@ -15,7 +15,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Limits, Progress};
+use super::transforms::Transforms;
+use super::{Device, Limits, Progress};
 use crate::container::{Container, SIGNATURE, Source};
 use crate::entropy::{StreamDecoder, TileShape, decode_hyper};
 use crate::net::Model;
@@ -34,6 +35,8 @@ pub struct DecoderOptions {
     pub limits: Limits,
     /// The model to decode with; the embedded one if there is none. A file that was made with another model is refused.
     pub model: Option<Arc<Model>>,
+    /// What computes the synthesis. Default: [`Device::Native`], which alone gives exactly the pixels that the specification prescribes.
+    pub device: Device,
     /// Whether to decode what is left of a damaged file. Tiles that are damaged or missing are then no error but filled from what is around them, and
     /// [`Decoder::damage`] tells which; so are a damaged tile index, damaged metadata and a missing end. Without `HEAD` nothing can be done. The file is
     /// always read into memory as a whole.
@@ -63,6 +66,7 @@ pub struct Decoder {
     pub(super) limits: Limits,
     pub(super) model: Option<Arc<Model>>,
     depth: SampleDepth,
+    transforms: Transforms,
     progress: Progress,
     /// Where damage is noted instead of ending the work.
     salvage: Option<Salvage>,
@@ -169,7 +173,14 @@ impl Decoder {
 
     fn from_container(container: Container, options: DecoderOptions, salvage: Option<Salvage>) -> Self {
         let info = Info::new(&container.head, &container.extras, container.file_bytes());
-        Self { container, info, limits: options.limits, model: options.model, depth: options.depth, progress: None, salvage }
+        let transforms = Transforms { device: options.device, warn: None };
+        Self { container, info, limits: options.limits, model: options.model, depth: options.depth, transforms, progress: None, salvage }
+    }
+
+    /// Calls `f` with a line for the user if [`Device::Auto`] finds a device that should work but does not, and goes on with the next one. Once per process.
+    pub fn on_warning(mut self, f: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.transforms.warn = Some(Arc::new(f));
+        self
     }
 
     /// As [`DecoderOptions::depth`].
@@ -208,7 +219,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the file was made with another model; [`Error::Format`] if a tile is damaged; [`Error::Limits`] if the picture is beyond
-    /// the limits or memory runs out.
+    /// the limits or memory runs out; [`Error::Device`] if the device of the options cannot be used.
     pub fn decode(&self) -> Result<Picture> {
         let area = self.whole();
         let model = self.model_for_file(Purpose::Picture, area)?;

@@ -79,7 +79,7 @@ impl<'a> Pass<'a> {
         let waiting = if self.grid.rows_of(&self.rows).len() > 1 { transform + latents } else { 0 };
         // After damage, the next row of tiles may be decoded too soon.
         let next = if self.decoder.salvage.is_some() { latents } else { 0 };
-        let samples = (8 * BAND * self.output().row_len()) as u64;
+        let samples = (8 * BAND * self.output().row_len()) as u64 + self.decoder.transforms.memory(self.model, self.rows.len(), self.columns.len());
         self.model.network_bytes(false) + samples + next + (waiting + several(latents) + tiles.max(latents)).max(latents + transform)
     }
 
@@ -97,7 +97,7 @@ impl<'a> Pass<'a> {
     pub(super) fn run(&self, mut finished: impl FnMut(Finished<'_>) -> Result<()>) -> Result<()> {
         let (decoder, total) = (self.decoder, self.area.height as u32);
         let engine = Engine::new(true)?;
-        let mut stages = self.model.synthesis()?.stages(decoder.info.quality.get());
+        let mut stages = decoder.transforms.synthesis(self.model, decoder.info.quality.get(), self.rows.len(), self.columns.len())?;
         // The row of pixels at which the next cells start, and the rows that have been handed out.
         let (mut y, mut done) = (self.rows.start * LATENT, 0);
         // In salvage, the last row of features over the row of tiles at hand, and the row under it, where that had to be decoded already.

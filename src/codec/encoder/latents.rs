@@ -1,8 +1,9 @@
 //! Rows of samples to latents.
 
+use super::super::transforms::Stages;
 use super::super::{BAND, Progress, report};
 use super::Layout;
-use crate::net::{Analysis, AnalysisStages, Engine, INPUTS, Model, Tensor};
+use crate::net::{Analysis, Engine, INPUTS, Model, Tensor};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT};
 use crate::picture::try_filled;
@@ -18,7 +19,7 @@ pub(super) struct LatentRows<'a, S, F> {
     source: F,
     layout: Layout,
     analysis: &'a Analysis,
-    stages: AnalysisStages<'a>,
+    stages: Box<dyn Stages + 'a>,
     quality: u8,
     m: usize,
     input_shift: u32,
@@ -33,7 +34,7 @@ pub(super) struct LatentRows<'a, S, F> {
 }
 
 impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
-    pub(super) fn new(source: F, layout: Layout, model: &'a Model, grid: &Grid, quality: u8) -> Result<Self> {
+    pub(super) fn new(source: F, layout: Layout, model: &'a Model, stages: Box<dyn Stages + 'a>, grid: &Grid, quality: u8) -> Result<Self> {
         let analysis = model.analysis()?;
         let rows = (BAND * 8).min(layout.height() as usize);
         Ok(Self {
@@ -41,7 +42,7 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
             source,
             layout,
             analysis,
-            stages: analysis.stages(quality),
+            stages,
             quality,
             m: model.header().m,
             input_shift: model.header().input_shift,

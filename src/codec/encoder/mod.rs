@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use super::alpha::AlphaEncoder;
 use super::preview::{SIDE, Shrink};
-use super::{BAND, Limits, Progress, Quality, by_tile, memory, report};
+use super::transforms::Transforms;
+use super::{BAND, Device, Limits, Progress, Quality, by_tile, memory, report};
 use crate::container::{self, Attachments, Head};
 use crate::entropy::{CodedTile, TileShape, encode_tile};
 use crate::net::{Engine, Model};
@@ -35,7 +36,7 @@ pub use target::Target;
 /// # Ok::<(), aei::Error>(())
 /// ```
 ///
-/// The same picture and settings give the same bytes on every machine.
+/// The same picture and settings give the same bytes on every machine, unless another [`Encoder::device`] is chosen.
 #[derive(Clone)]
 pub struct Encoder {
     quality: Quality,
@@ -46,6 +47,7 @@ pub struct Encoder {
     /// Skip threshold of all tiles (R3.6); if none, each tile gets what suits it.
     skip_below: Option<u8>,
     metadata: Metadata,
+    transforms: Transforms,
     progress: Progress,
 }
 
@@ -59,6 +61,7 @@ impl Default for Encoder {
             preview: false,
             skip_below: None,
             metadata: Metadata::default(),
+            transforms: Transforms::default(),
             progress: None,
         }
     }
@@ -70,6 +73,7 @@ impl fmt::Debug for Encoder {
             .field("quality", &self.quality)
             .field("tile_size", &(1u32 << self.tile_log2))
             .field("model", &self.model)
+            .field("device", &self.transforms.device)
             .finish_non_exhaustive()
     }
 }
@@ -89,6 +93,19 @@ impl Encoder {
     /// Uses another model than the embedded one; the decoder will need it too.
     pub fn model(mut self, model: Arc<Model>) -> Self {
         self.model = Some(model);
+        self
+    }
+
+    /// Sets what computes the analysis. With anything but [`Device::Native`] files differ a little from machine to machine; each decodes to the same bits
+    /// everywhere all the same.
+    pub fn device(mut self, device: Device) -> Self {
+        self.transforms.device = device;
+        self
+    }
+
+    /// Calls `f` with a line for the user if [`Device::Auto`] finds a device that should work but does not, and goes on with the next one. Once per process.
+    pub fn on_warning(mut self, f: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.transforms.warn = Some(Arc::new(f));
         self
     }
 
@@ -137,7 +154,8 @@ impl Encoder {
     /// Encodes a picture.
     ///
     /// # Errors
-    /// [`Error::Limits`] if memory runs out, [`Error::Unsupported`] if the model cannot encode, [`Error::Parameter`] if `AEI_KERNEL` names no kernel.
+    /// [`Error::Limits`] if memory runs out, [`Error::Unsupported`] if the model cannot encode, [`Error::Parameter`] if `AEI_KERNEL` names no kernel,
+    /// [`Error::Device`] if the device cannot be used.
     pub fn encode(&self, picture: &Picture) -> Result<Vec<u8>> {
         let (layout, metadata) = (picture.into(), picture.metadata());
         match picture.data() {
@@ -192,7 +210,7 @@ impl Encoder {
             model_id: model.id(),
         };
         let (grid, quality) = (head.grid(), self.quality.get());
-        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", estimate(&grid, &layout, &model))?;
+        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", self.memory(&grid, &layout, &model))?;
         let engine = Engine::new(true)?;
         let mut alpha = AlphaEncoder::new::<S>(&layout, &grid)?;
         let mut preview = if self.preview { Some(Shrink::new(&layout, SIDE)?) } else { None };
@@ -202,7 +220,8 @@ impl Encoder {
             preview.iter_mut().for_each(|preview| preview.push(rows));
             alpha.iter_mut().try_for_each(|alpha| alpha.push(rows))
         };
-        let mut latents = LatentRows::new(rows, layout, &model, &grid, quality)?;
+        let stages = self.transforms.analysis(&model, quality, grid.height / LATENT, grid.latent_width())?;
+        let mut latents = LatentRows::new(rows, layout, &model, stages, &grid, quality)?;
         let mut tiles = Vec::new();
         for row in 0..grid.rows() {
             let y = latents.take(&engine, grid.row_height(row), &self.progress)?;
@@ -223,7 +242,7 @@ impl Encoder {
     /// [`Error::Unsupported`] if the model cannot encode.
     pub fn memory_for_rows(&self, layout: Layout) -> Result<u64> {
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
-        Ok(estimate(&Grid::new(layout.width(), layout.height(), 1 << self.tile_log2), &layout, &model))
+        Ok(self.memory(&Grid::new(layout.width(), layout.height(), 1 << self.tile_log2), &layout, &model))
     }
 
     /// Codes a row of tiles from its latents `[rows][columns of the picture][m]`. `stop` is asked before each tile whether to go on.
@@ -243,6 +262,10 @@ impl Encoder {
             encode_tile(&tile, model, analysis, &engine, quality, TileShape { rows, columns: columns.len() }, self.skip_below)
         };
         if by_tile { places.par_iter().map(code).collect::<Vec<_>>().into_iter().collect() } else { places.iter().map(code).collect() }
+    }
+
+    fn memory(&self, grid: &Grid, layout: &Layout, model: &Model) -> u64 {
+        estimate(grid, layout, model) + self.transforms.memory(model, grid.height / LATENT, grid.latent_width())
     }
 }
 
