@@ -49,6 +49,15 @@ impl Console {
         to_stderr(format_args!("aei: {name}: warning: {warning}"));
     }
 
+    /// What the library calls with a line about something that was done in another way than asked for.
+    pub(crate) fn device_warning(self) -> impl Fn(&str) + Send + Sync + 'static {
+        move |line| {
+            if !self.quiet {
+                to_stderr(format_args!("aei: warning: {line}"));
+            }
+        }
+    }
+
     /// What went wrong with `input`. Said even when quiet; programs get it as an object too.
     pub(crate) fn failure(&self, input: Option<&dyn fmt::Display>, failure: &Failure) {
         to_stderr(format_args!("aei: {}", failure.message));

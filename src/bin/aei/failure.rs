@@ -26,7 +26,7 @@ const EXIT_CODES: [(u8, &str); 9] = [
     (Cause::Io as u8, "a file is missing, cannot be read or written, or exists already"),
     (Cause::BadFile as u8, "a file is damaged, truncated or of another kind"),
     (Cause::Limits as u8, "a picture is larger than the limits allow"),
-    (Cause::Unsupported as u8, "a file needs something that this version or this model cannot do"),
+    (Cause::Unsupported as u8, "a file needs what this version or this model cannot do, or a device cannot be used"),
     (Cause::Salvaged as u8, "a damaged file was decoded with --salvage; the messages tell what was lost"),
     (Cause::Cancelled as u8, "the work was stopped before its end"),
 ];
@@ -75,7 +75,7 @@ impl From<aei::Error> for Failure {
             aei::Error::Io(_) => Cause::Io,
             aei::Error::Format(_) => Cause::BadFile,
             aei::Error::Limits(_) => Cause::Limits,
-            aei::Error::Unsupported(_) | aei::Error::Model(_) => Cause::Unsupported,
+            aei::Error::Unsupported(_) | aei::Error::Model(_) | aei::Error::Device(_) => Cause::Unsupported,
             aei::Error::Cancelled => Cause::Cancelled,
             // A parameter that got past the command line's checks, or a variant that this program has not learned about.
             _ => Cause::Internal,

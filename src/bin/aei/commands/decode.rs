@@ -6,11 +6,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aei::{Damage, Decoder, DecoderOptions, FileFormat, Layout, Notice, Orientation, Picture, SampleDepth};
+use aei::{Damage, Decoder, DecoderOptions, Device, FileFormat, Layout, Notice, Orientation, Picture, SampleDepth};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::{Value, json};
 
+use super::device::{DeviceArgs, Differences};
 use super::{Common, Session, megapixels_per_second};
 use crate::failure::{At as _, Cause, Failure};
 use crate::paths::{self, Job, Place};
@@ -50,6 +51,11 @@ pub(crate) struct Decode {
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]
+    device: DeviceArgs,
+    /// Decode natively as well, and report how much the pixels of the device differ from the exact ones
+    #[arg(long, conflicts_with = "exact")]
+    verify_exact: bool,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
@@ -71,16 +77,17 @@ impl Decode {
         let (console, Job { input, output }) = (&session.console, job);
         let started = Instant::now();
         paths::check_output(output, self.force)?;
-        let decoder = open(session, input, if self.salvage { Door::Salvage } else { Door::Parts })?;
+        let door = if self.salvage { Door::Salvage } else { Door::Parts };
+        let decoder = open_on(session, input, door, self.device.device()?)?.on_warning(console.device_warning());
         let progress = console.progress(input);
         let decoder = decoder.depth(self.depth).on_progress(progress.callback());
         let info = *decoder.info();
         let swap = info.orientation.swaps_sides();
         let (mut width, mut height) = if swap { (info.height, info.width) } else { (info.width, info.height) };
-        let mut decoded = None;
+        let (mut decoded, mut differences) = (None, None);
         // Where nothing has to be turned, no more than some rows are in memory.
-        let by_rows =
-            self.region.is_none() && !self.preview && self.depth == SampleDepth::Eight && info.orientation == Orientation::Normal && format.has_rows();
+        let plain = self.region.is_none() && !self.preview && !self.verify_exact && self.depth == SampleDepth::Eight;
+        let by_rows = plain && info.orientation == Orientation::Normal && format.has_rows();
         let notices;
         let output_bytes = if by_rows {
             notices = notices_of_rows(&decoder, format).at(input)?;
@@ -89,17 +96,12 @@ impl Decode {
             drop(progress);
             bytes
         } else {
-            let picture = match self.region {
-                Some([x, y, w, h]) => {
-                    let [x, y, w, h] = info.coded_region(x, y, w, h).map_err(|e| Failure::usage(e.to_string())).at(input)?;
-                    decoder.decode_region(x, y, w, h)
-                }
-                None if self.preview => preview(&decoder),
-                None => decoder.decode(),
-            };
-            let picture = picture.and_then(Picture::upright).at(input)?;
+            let picture = self.picture(&decoder, input)?;
             drop(progress);
             decoded = Some(started.elapsed().as_secs_f64());
+            if self.verify_exact {
+                differences = Some(Differences::new(&picture, &self.picture(&open(session, input, door)?.depth(self.depth), input)?));
+            }
             (width, height) = (picture.width(), picture.height());
             notices = aei::write_notices(&picture, format);
             notices.iter().for_each(|notice| console.notice(output, notice));
@@ -128,12 +130,18 @@ impl Decode {
                 "output_bytes": output_bytes,
                 "seconds": seconds,
             });
+            if let Some(d) = &differences {
+                object["difference"] = d.as_json();
+            }
             if self.salvage {
                 object["damage"] = damage_as_json(&damage);
             }
             console.object(object)?;
         }
         console.say(format_args!("{input} -> {output}  {width}x{height}  {}", megapixels_per_second(width, height, seconds)));
+        if let Some(differences) = differences {
+            console.say(format_args!("{input}: {differences}"));
+        }
         if damage.is_none() {
             return Ok(ExitCode::SUCCESS);
         }
@@ -149,6 +157,19 @@ impl Decode {
         };
         console.warning(input, lost);
         Ok(ExitCode::from(Cause::Salvaged as u8))
+    }
+
+    /// The part that is wanted, upright.
+    fn picture(&self, decoder: &Decoder, input: &Place) -> Result<Picture, Failure> {
+        let picture = match self.region {
+            Some([x, y, w, h]) => {
+                let [x, y, w, h] = decoder.info().coded_region(x, y, w, h).map_err(|e| Failure::usage(e.to_string())).at(input)?;
+                decoder.decode_region(x, y, w, h)
+            }
+            None if self.preview => preview(decoder),
+            None => decoder.decode(),
+        };
+        picture.and_then(Picture::upright).at(input)
     }
 }
 
@@ -228,11 +249,17 @@ pub(super) enum Door {
     Salvage,
 }
 
-/// Opens an `.aei` file.
+/// Opens an `.aei` file, to be decoded natively.
 pub(super) fn open(session: &Session, input: &Place, door: Door) -> Result<Decoder, Failure> {
+    open_on(session, input, door, Device::Native)
+}
+
+/// As [`open`], to be decoded on a device.
+fn open_on(session: &Session, input: &Place, door: Door, device: Device) -> Result<Decoder, Failure> {
     let mut options = DecoderOptions::default();
     options.limits = session.limits;
     options.model = session.model.clone();
+    options.device = device;
     options.salvage = door == Door::Salvage;
     if door == Door::Parts
         && let Some(mut file) = paths::open_regular(input)?

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use aei::metrics::{Rgb, psnr};
-use aei::{Decoder, DecoderOptions, Encoder, FileFormat, Layout, Limits, Metadata, Notice, Picture, PictureRows, Quality, Target};
+use aei::{Decoder, DecoderOptions, Device, Encoder, FileFormat, Layout, Limits, Metadata, Notice, Picture, PictureRows, Quality, Target};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::device::DeviceArgs;
 use super::{Common, Session, bits_per_pixel, megapixels_per_second};
 use crate::failure::{At as _, Cause, Failure};
 use crate::paths::{self, Job, Place};
@@ -65,6 +66,8 @@ pub(crate) struct Encode {
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
@@ -86,10 +89,11 @@ impl Encode {
         };
         let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, "aei", |extension| FileFormat::from_extension(extension).is_some())?;
         session.check_outputs(&jobs)?;
-        Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality).map(|()| ExitCode::SUCCESS)))
+        let device = self.device.device()?;
+        Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality, device).map(|()| ExitCode::SUCCESS)))
     }
 
-    fn file(&self, session: &Session, job: &Job, quality: Quality) -> Result<(), Failure> {
+    fn file(&self, session: &Session, job: &Job, quality: Quality, device: Device) -> Result<(), Failure> {
         let (console, Job { input, output }) = (&session.console, job);
         let started = Instant::now();
         paths::check_output(output, self.force)?;
@@ -110,6 +114,8 @@ impl Encode {
             .tile_size(self.tile_size)?
             .preview(self.preview)
             .max_memory(session.limits.max_memory)
+            .device(device)
+            .on_warning(console.device_warning())
             .on_progress(progress.callback());
         if let Some(model) = &session.model {
             encoder = encoder.model(model.clone());
@@ -159,6 +165,7 @@ impl Encode {
                 "xmp_bytes": sizes[2],
                 "quality_index": quality.get(),
                 "psnr_rgb": verified.filter(|psnr| psnr.is_finite()),
+                "device": device.name(),
                 "input_bytes": input_bytes,
                 "output_bytes": output_bytes,
                 "bits_per_pixel": bpp,

@@ -4,6 +4,9 @@
 mod bench;
 mod compare;
 mod decode;
+mod device;
+#[cfg(feature = "onnx")]
+mod devices;
 mod encode;
 mod info;
 mod shell;
@@ -27,6 +30,10 @@ pub(crate) enum Command {
     Compare(compare::Compare),
     Completions(shell::Completions),
     Man(shell::Man),
+    #[cfg(feature = "onnx")]
+    Devices(devices::Devices),
+    #[cfg(feature = "onnx")]
+    ExportOnnx(devices::ExportOnnx),
     #[cfg(feature = "bench")]
     Bench(bench::Bench),
 }
@@ -41,6 +48,10 @@ impl Command {
             Self::Compare(compare) => compare.common.clone().run(|session| compare.run(session)),
             Self::Completions(completions) => finish(&Console::plain(), completions.run()),
             Self::Man(man) => finish(&Console::plain(), man.run()),
+            #[cfg(feature = "onnx")]
+            Self::Devices(devices) => devices.common.clone().run(|session| devices.run(session)),
+            #[cfg(feature = "onnx")]
+            Self::ExportOnnx(export) => export.common.clone().run(|session| export.run(session)),
             #[cfg(feature = "bench")]
             Self::Bench(bench) => bench.start(),
         }
