@@ -132,6 +132,7 @@ impl ExportOnnx {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let model = session.model.clone().map_or_else(Model::embedded, Ok)?;
         let files = aei::export_onnx(&model)?;
+        std::fs::create_dir_all(&self.folder).at(Place::Path(Path::new(&self.folder).to_owned()))?;
         for (name, bytes) in ["analysis.onnx", "synthesis.onnx"].iter().zip(files) {
             let place = Place::Path(Path::new(&self.folder).join(name));
             paths::check_output(&place, self.force)?;
