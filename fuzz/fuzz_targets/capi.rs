@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use aei::capi::*;
-use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
+use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]

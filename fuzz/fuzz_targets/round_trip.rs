@@ -2,7 +2,7 @@
 #![no_main]
 
 use aei::{Channels, Decoder, Encoder, Metadata, Orientation, Picture, Quality, Samples};
-use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
+use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]
@@ -24,7 +24,7 @@ struct Input {
 fuzz_target!(|data: &[u8]| {
     let Ok(input) = Input::arbitrary(&mut Unstructured::new(data)) else { return };
     let (width, height) = (u32::from(input.width) + 1, u32::from(input.height) + 1);
-    let channels = Channels::from_count(u32::from(input.channels % 4) + 1).expect("1 to 4");
+    let channels = Channels::from_count(input.channels % 4 + 1).expect("1 to 4");
     let count = (width * height) as usize * channels.count();
     let seed = if input.seed.is_empty() { vec![128] } else { input.seed };
     let bytes = (0..count).map(|i| seed[(i * 31 + i / 7) % seed.len()]);
