@@ -47,9 +47,21 @@ impl Analysis {
     /// Stages that take [`INPUTS`] samples for 8 x 8 pixels, `[row of pixels][pixel][red, green, blue]`, and give the features that [`Analysis::gain`] turns
     /// into latents.
     pub(crate) fn stages(&self, quality: u8) -> AnalysisStages<'_> {
+        let AnalysisStages(mut stages) = self.front();
+        stages.extend(self.back(quality).0);
+        AnalysisStages(stages)
+    }
+
+    /// The stages before the first gain, which are the same for every quality.
+    pub(crate) fn front(&self) -> AnalysisStages<'_> {
         let mut stages = vec![Stage::Dense(&self.stem)];
         stages.extend(self.first.iter().map(Stage::block));
-        stages.push(Stage::Gain(&self.middle_gain, quality));
+        AnalysisStages(stages)
+    }
+
+    /// The stages that take what [`Analysis::front`] gives.
+    pub(crate) fn back(&self, quality: u8) -> AnalysisStages<'_> {
+        let mut stages = vec![Stage::Gain(&self.middle_gain, quality)];
         stages.extend(self.second.iter().map(Stage::block));
         stages.push(Stage::down(&self.down));
         stages.extend(self.blocks16.iter().map(Stage::block));

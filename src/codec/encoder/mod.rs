@@ -2,6 +2,7 @@
 
 mod latents;
 mod layout;
+mod reuse;
 mod search;
 mod target;
 
@@ -13,7 +14,7 @@ use rayon::prelude::*;
 
 use super::alpha::AlphaEncoder;
 use super::preview::{SIDE, Shrink};
-use super::transforms::Transforms;
+use super::transforms::{Stages, Transforms};
 use super::{BAND, Device, Limits, Progress, Quality, by_tile, memory, report};
 use crate::container::{self, Attachments, Head};
 use crate::entropy::{CodedTile, TileShape, encode_tile};
@@ -23,6 +24,7 @@ use crate::picture::tiles::{Grid, LATENT, TilePlace};
 use crate::{Error, Metadata, Picture, Result, Samples};
 use latents::{LatentRows, RowSource};
 pub use layout::Layout;
+use reuse::Reuse;
 pub use target::Target;
 
 /// Encodes pictures.
@@ -46,6 +48,8 @@ pub struct Encoder {
     preview: bool,
     /// Skip threshold of all tiles (R3.6); if none, each tile gets what suits it.
     skip_below: Option<u8>,
+    /// Set while one picture is encoded several times.
+    reuse: Option<Reuse>,
     metadata: Metadata,
     transforms: Transforms,
     progress: Progress,
@@ -60,6 +64,7 @@ impl Default for Encoder {
             max_memory: u64::MAX,
             preview: false,
             skip_below: None,
+            reuse: None,
             metadata: Metadata::default(),
             transforms: Transforms::default(),
             progress: None,
@@ -220,7 +225,10 @@ impl Encoder {
             preview.iter_mut().for_each(|preview| preview.push(rows));
             alpha.iter_mut().try_for_each(|alpha| alpha.push(rows))
         };
-        let stages = self.transforms.analysis(&model, quality, grid.height / LATENT, grid.latent_width())?;
+        let stages: Box<dyn Stages> = match &self.reuse {
+            Some(reuse) => Box::new(reuse.analysis(model.analysis()?, quality)),
+            None => self.transforms.analysis(&model, quality, grid.height / LATENT, grid.latent_width())?,
+        };
         let mut latents = LatentRows::new(rows, layout, &model, stages, &grid, quality)?;
         let mut tiles = Vec::new();
         for row in 0..grid.rows() {
@@ -265,7 +273,8 @@ impl Encoder {
     }
 
     fn memory(&self, grid: &Grid, layout: &Layout, model: &Model) -> u64 {
-        estimate(grid, layout, model) + self.transforms.memory(model, grid.height / LATENT, grid.latent_width())
+        let kept = if self.reuse.is_some() { (grid.height / 8 * (grid.width / 8) * model.header().c8 * 2) as u64 } else { 0 };
+        estimate(grid, layout, model) + kept + self.transforms.memory(model, grid.height / LATENT, grid.latent_width())
     }
 }
 
