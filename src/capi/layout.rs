@@ -22,8 +22,10 @@ impl Layout {
             16 => 2,
             depth => return Err(Error::Parameter(format!("samples of {depth} bits, not 8 or 16"))),
         };
-        let row_samples = image.width as usize * channels.count();
-        let row_bytes = row_samples * depth;
+        // No more than 32 bits of pixels, but where pointers have 32 bits too, their bytes may be more.
+        let too_wide = || Error::Parameter("a row is larger than memory".into());
+        let row_samples = (image.width as usize).checked_mul(channels.count()).ok_or_else(too_wide)?;
+        let row_bytes = row_samples.checked_mul(depth).ok_or_else(too_wide)?;
         let stride = if image.stride == 0 { row_bytes } else { image.stride };
         if stride < row_bytes {
             return Err(Error::Parameter(format!("a stride of {stride} bytes is less than the {row_bytes} bytes of a row")));

@@ -140,7 +140,11 @@ impl Encode {
         };
         drop(progress);
         let encoded = started.elapsed();
-        let quality = Decoder::new(&file[..]).at(output)?.info().quality;
+        let quality = match target {
+            // What was found. Our own file is not refused for its size.
+            Some(_) => Decoder::with_options(&file[..], unlimited()).at(output)?.info().quality,
+            None => quality,
+        };
         paths::write(output, &file, self.force)?;
 
         let (seconds, output_bytes) = (started.elapsed().as_secs_f64(), file.len() as u64);
@@ -203,12 +207,18 @@ impl Encode {
     }
 }
 
+/// For files that were made a moment ago.
+fn unlimited() -> DecoderOptions {
+    let mut options = DecoderOptions::default();
+    options.limits = Limits::none();
+    options
+}
+
 /// Decodes a file as a user would, and checks what has to come back as it was. Gives the PSNR.
 fn verify(session: &Session, picture: &Picture, file: &[u8]) -> Result<f64, Failure> {
     let wrong =
         |what: &str| Failure::new(Cause::Internal, format!("the coded file does not give the picture's {what} back, and was not written; please report this"));
-    let mut options = DecoderOptions::default();
-    options.limits = Limits::none();
+    let mut options = unlimited();
     options.model = session.model.clone();
     options.depth = picture.depth();
     let decoded = Decoder::with_options(file, options)?.decode()?;
