@@ -15,9 +15,16 @@ use crate::{Error, Result};
 
 /// `\x89AEM\r\n\x1a\n`.
 const SIGNATURE: [u8; 8] = *b"\x89AEM\r\n\x1a\n";
+#[cfg(not(fuzzing))]
 const EMBEDDED: &[u8] = include_bytes!("../../models/aei1/model.aem");
 /// Written by the export beside the model, so that starting the program need not hash megabytes; a test compares it with the file.
+#[cfg(not(fuzzing))]
 const EMBEDDED_SHA256: &str = include_str!("../../models/aei1/model.aem.sha256");
+/// Fuzzing is about the code, which a model of some kilobytes goes through a hundred times faster.
+#[cfg(fuzzing)]
+const EMBEDDED: &[u8] = include_bytes!("../../format-spec/vectors/tiny.aem");
+#[cfg(fuzzing)]
+const EMBEDDED_SHA256: &str = include_str!("../../format-spec/vectors/tiny.aem.sha256");
 
 /// Names a model: the first 8 bytes of the SHA-256 of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
