@@ -470,6 +470,7 @@ class ContainerTest(TestCase):
             ("R2.8", aei_file(h)),
             ("R2.8", aei_file(h2, index, tile(1), tile(0))),
             ("R2.8", aei_file(h2, index, tile(0))),
+            ("R2.8", aei_file(h2, index)),
             ("R2.9", FILE_SIGNATURE + h + t + chunk(b"IEND", b"x")),
         ]
         for number, (rule, data) in enumerate(cases):

@@ -278,8 +278,11 @@ fn check_known(chunk: &Found<'_>) -> Result<()> {
     Ok(())
 }
 
-/// TILE chunks stand together: directly behind TIDX, and nothing between the first and the last.
+/// TILE chunks stand together: directly behind TIDX, and nothing between the first and the last. The end there is a tile's absence.
 fn between_tiles(chunk: &Found<'_>) -> Error {
+    if &chunk.kind == b"IEND" {
+        return Error::format("R2.8", "the file ends before the last of its tiles");
+    }
     Error::format("R2.5", format!("chunk {} stands between tiles", chunk.name()))
 }
 

@@ -178,6 +178,8 @@ fn r2_8_tiles() {
     assert_eq!(rule(file(&[(b"HEAD", &one), TILE_0, TILE_1, END])), "R2.8");
     assert_eq!(rule(file(&[(b"HEAD", &two), INDEX, TILE_1, TILE_0, END])), "R2.8");
     assert_eq!(rule(file(&[(b"HEAD", &two), INDEX, TILE_0, TILE_0, END])), "R2.8");
+    assert_eq!(rule(file(&[(b"HEAD", &two), INDEX, TILE_0, END])), "R2.8");
+    assert_eq!(rule(file(&[(b"HEAD", &two), INDEX, END])), "R2.8");
 }
 
 #[test]
