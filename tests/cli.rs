@@ -432,6 +432,15 @@ mod unix {
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk() {
+        let place = photo();
+        for arguments in [&["decode", "photo.aei", "-fo", "/dev/full", "--format", "png"][..], &["encode", "photo.png", "-fo", "/dev/full"]] {
+            place.fails(3, "the disk is full; make room or choose another place", arguments);
+        }
+    }
+
     #[test]
     fn a_reader_that_leaves_is_no_crash() {
         let place = photo();

@@ -71,8 +71,11 @@ impl Failure {
 
 impl From<aei::Error> for Failure {
     fn from(error: aei::Error) -> Self {
+        let error = match error {
+            aei::Error::Io(error) => return error.into(),
+            other => other,
+        };
         let cause = match &error {
-            aei::Error::Io(_) => Cause::Io,
             aei::Error::Format(_) => Cause::BadFile,
             aei::Error::Limits(_) => Cause::Limits,
             aei::Error::Unsupported(_) | aei::Error::Model(_) | aei::Error::Device(_) => Cause::Unsupported,
