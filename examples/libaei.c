@@ -1,4 +1,4 @@
-/* Decodes and encodes with libaei: libaei info|decode|encode. Pictures are binary PGM and PPM. See src/capi/README.md for how to build it. */
+/* Decodes and encodes with libaei: libaei info|decode|preview|encode. Pictures are binary PGM and PPM. See src/capi/README.md for how to build it. */
 #include <aei.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,8 +34,8 @@ static int failed(const char *name, const AeiError *error) {
     return (int)error->status;
 }
 
-/* x, y, width and height of a region, or width 0 for the whole picture. */
-static int decode(const char *from, const char *to, uint32_t x, uint32_t y, uint32_t width, uint32_t height) {
+/* x, y, width and height of a region, or width 0 for the whole picture; or its preview. */
+static int decode(const char *from, const char *to, uint32_t x, uint32_t y, uint32_t width, uint32_t height, int preview) {
     AeiError error = {.size = sizeof error};
     size_t length;
     unsigned char *file = read_file(from, &length);
@@ -48,6 +48,17 @@ static int decode(const char *from, const char *to, uint32_t x, uint32_t y, uint
     AeiStatus status = aei_decoder_new(file, length, &options, &decoder, &error);
     free(file);
     if (status != AEI_STATUS_OK) return failed(from, &error);
+    if (preview) {
+        AeiDecoder *small;
+        status = aei_decoder_preview(decoder, &small, &error);
+        aei_decoder_free(decoder);
+        if (status != AEI_STATUS_OK) return failed(from, &error);
+        if (!small) {
+            fprintf(stderr, "%s: no preview\n", from);
+            return 1;
+        }
+        decoder = small;
+    }
 
     AeiInfo info = {.size = sizeof info};
     aei_decoder_info(decoder, &info, NULL);
@@ -120,12 +131,13 @@ static int encode(const char *from, const char *to, uint32_t quality_index) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 3 && !strcmp(argv[1], "info")) return decode(argv[2], NULL, 0, 0, 0, 0);
-    if (argc == 4 && !strcmp(argv[1], "decode")) return decode(argv[2], argv[3], 0, 0, 0, 0);
+    if (argc == 3 && !strcmp(argv[1], "info")) return decode(argv[2], NULL, 0, 0, 0, 0, 0);
+    if (argc == 4 && !strcmp(argv[1], "decode")) return decode(argv[2], argv[3], 0, 0, 0, 0, 0);
+    if (argc == 4 && !strcmp(argv[1], "preview")) return decode(argv[2], argv[3], 0, 0, 0, 0, 1);
     if (argc == 8 && !strcmp(argv[1], "decode"))
-        return decode(argv[2], argv[3], (uint32_t)atoi(argv[4]), (uint32_t)atoi(argv[5]), (uint32_t)atoi(argv[6]), (uint32_t)atoi(argv[7]));
+        return decode(argv[2], argv[3], (uint32_t)atoi(argv[4]), (uint32_t)atoi(argv[5]), (uint32_t)atoi(argv[6]), (uint32_t)atoi(argv[7]), 0);
     if (argc == 5 && !strcmp(argv[1], "encode")) return encode(argv[2], argv[3], (uint32_t)atoi(argv[4]));
-    fprintf(stderr, "aei %s\nlibaei info FILE.aei\nlibaei decode FILE.aei OUT.pam [X Y WIDTH HEIGHT]\nlibaei encode PICTURE.ppm FILE.aei QUALITY_INDEX\n",
+    fprintf(stderr, "aei %s\nlibaei info FILE.aei\nlibaei decode FILE.aei OUT.pam [X Y WIDTH HEIGHT]\nlibaei preview FILE.aei OUT.pam\nlibaei encode PICTURE.ppm FILE.aei QUALITY_INDEX\n",
             aei_version());
     return 2;
 }

@@ -237,6 +237,15 @@ enum AeiStatus aei_decoder_decode_region(const struct AeiDecoder *decoder,
                                          const struct AeiImage *image,
                                          struct AeiError *error);
 
+// Makes a decoder of the preview: `aei_decoder_info` tells its size, `aei_decoder_decode` decodes it to 8 bits. It lives on its own and is freed like any other.
+// Null if the file has no preview. A preview may be damaged where the picture is whole.
+//
+// # Safety
+// Pointers are null or valid.
+enum AeiStatus aei_decoder_preview(const struct AeiDecoder *decoder,
+                                   struct AeiDecoder **preview,
+                                   struct AeiError *error);
+
 // Stores a pointer to a piece of metadata, and its length. It points into memory of the decoder, which lives until that is freed. Null and 0 if there is none.
 // `kind` is an `AeiMetadata`.
 //

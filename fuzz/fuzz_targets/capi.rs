@@ -64,6 +64,10 @@ fuzz_target!(|data: &[u8]| {
         let mut memory = vec![0u8; (w * h * 4) as usize];
         let part = AeiImage { size: size_of::<AeiImage>(), samples: memory.as_mut_ptr().cast(), stride: 0, width: w, height: h, channels, depth: 8 };
         aei_decoder_decode_region(decoder, x, y, &part, &mut error);
+        let mut preview = ptr::null_mut();
+        let status = aei_decoder_preview(decoder, &mut preview, &mut error);
+        assert!(status == AeiStatus::Ok || preview.is_null());
+        aei_decoder_free(preview);
         let (mut metadata, mut length) = (ptr::null(), 0);
         aei_decoder_metadata(decoder, input.kind, &mut metadata, &mut length, &mut error);
         aei_decoder_free(decoder);

@@ -162,6 +162,32 @@ pub unsafe extern "C" fn aei_decoder_decode_region(decoder: *const AeiDecoder, x
     unsafe { guarded(error, body) }
 }
 
+/// Makes a decoder of the preview: `aei_decoder_info` tells its size, `aei_decoder_decode` decodes it to 8 bits. It lives on its own and is freed like any other.
+/// Null if the file has no preview. A preview may be damaged where the picture is whole.
+///
+/// # Safety
+/// Pointers are null or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aei_decoder_preview(decoder: *const AeiDecoder, preview: *mut *mut AeiDecoder, error: *mut AeiError) -> AeiStatus {
+    let body = || {
+        if preview.is_null() {
+            return Err(Error::Parameter("preview is a null pointer".into()));
+        }
+        // SAFETY: not null, and writable as the caller promised.
+        unsafe { preview.write(ptr::null_mut()) };
+        // SAFETY: promised by the caller.
+        let it = unsafe { reference(decoder, "decoder") }?;
+        if let Some(decoder) = it.decoder.preview_decoder()? {
+            let made = AeiDecoder { decoder, metadata: Metadata::default(), depth: SampleDepth::Eight, threads: it.threads };
+            // SAFETY: as above.
+            unsafe { preview.write(Box::into_raw(Box::new(made))) };
+        }
+        Ok(())
+    };
+    // SAFETY: promised by the caller.
+    unsafe { guarded(error, body) }
+}
+
 /// Stores a pointer to a piece of metadata, and its length. It points into memory of the decoder, which lives until that is freed. Null and 0 if there is none.
 /// `kind` is an `AeiMetadata`.
 ///

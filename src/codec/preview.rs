@@ -47,13 +47,21 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`], about the preview: the picture itself may be whole all the same.
     pub fn preview(&self) -> Result<Option<Picture>> {
+        self.preview_decoder()?.map(|decoder| decoder.decode()).transpose()
+    }
+
+    /// A decoder of the preview, if the file has one, to ask for its size or for other samples. It has this decoder's limits and model, and no progress callback.
+    ///
+    /// # Errors
+    /// As [`Decoder::with_options`], about the preview: the picture itself may be whole all the same.
+    pub fn preview_decoder(&self) -> Result<Option<Self>> {
         let Some(preview) = self.container.preview() else { return Ok(None) };
         let (file, intact) = preview?;
         if !intact {
             return Err(Error::format("R2.13", "the preview is damaged: its checksum is wrong"));
         }
         let options = DecoderOptions { limits: self.limits, model: self.model.clone(), ..DecoderOptions::default() };
-        let decoder = Decoder::with_options(&file[..], options)?;
+        let decoder = Self::with_options(&file[..], options)?;
         let info = decoder.info();
         if info.width > MAX_SIDE || info.height > MAX_SIDE {
             return Err(Error::format("R2.13", format!("the preview has {}x{} pixels", info.width, info.height)));
@@ -61,7 +69,7 @@ impl Decoder {
         if decoder.container.extras.sizes() != [0; 3] {
             return Err(Error::format("R2.13", "the preview holds metadata, alpha or a preview"));
         }
-        decoder.decode().map(Some)
+        Ok(Some(decoder))
     }
 }
 
