@@ -16,6 +16,7 @@ import torch
 
 import aem
 import calibrate
+import integer
 import model
 import quantise
 import tables
@@ -23,6 +24,8 @@ import transforms
 from transforms import Ranges, Scales
 
 MARGIN = 2.0           # room above the largest size seen in photographs
+TABLE_QUALITIES = (0, 10, 20, 30, 40, 50, 63)
+LARGEST_COUNTED = 4095
 EXTREME_MARGIN = 8.0   # no more room than this for the synthetic extremes: the last ones may saturate, which costs them quality but harms nothing
 
 
@@ -61,6 +64,29 @@ def measure(net: model.Codec, paths: list[Path]) -> Ranges:
     return {k: np.maximum(MARGIN * photographs[k], np.minimum(extremes[k], EXTREME_MARGIN * photographs[k])) for k in photographs}
 
 
+def count_values(built: aem.Model, latents: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
+    """How often each magnitude is coded under each scale index, in pictures given by (quality, y)."""
+    codec = integer.Codec(built)
+    counts = np.zeros((built.header.scales, LARGEST_COUNTED + 1), np.int64)
+    for q, y in latents:
+        coded = codec.code_tile(y, q, keep=True)
+        z_index = np.broadcast_to(built.z_index[q][:, None, None], coded.z.shape)
+        for values, index in ((coded.symbols[0], coded.symbols[1]), (coded.z, z_index)):
+            coded_ones = index >= built.header.skip_below
+            flat = index[coded_ones].astype(np.int64) * counts.shape[1] + np.minimum(np.abs(values[coded_ones]), LARGEST_COUNTED).astype(np.int64)
+            counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
+    return list(counts)
+
+
+def measure_tables(built: aem.Model, paths: list[Path]) -> None:
+    """Replace the Gaussian tables by those of the values that the encoder codes in photographs. What it codes depends on the tables, so this is done twice."""
+    codec = integer.Codec(built)
+    pictures = [calibrate.load(p) for p in paths]
+    latents = [(q, codec.analyse(x, q)) for x in pictures for q in TABLE_QUALITIES]
+    for _ in range(2):
+        built.tables = tables.measured_tables(count_values(built, latents))
+
+
 def write(built: aem.Model, out: Path) -> str:
     """Write the file and its digest; returns the digest."""
     data = built.to_bytes()
@@ -80,6 +106,8 @@ def main() -> None:
     p.add_argument("--name", default="aei1")
     p.add_argument("--entropy", choices=("q9", "calibrated"), default="q9",
                    help="arithmetic of the entropy network: Q6.9 throughout, or scales from calibration")
+    p.add_argument("--tables", choices=("gaussian", "measured"), default="gaussian", help="tables of the entropy coder: from the formula, or from values counted in "
+                   "every third of the pictures")
     p.add_argument("--skip-below", type=int, default=2, help="scale indices below this one are not coded")
     a = p.parse_args()
     torch.set_num_threads(1)
@@ -90,10 +118,12 @@ def main() -> None:
         paths = calibrate.sample(a.calibrate, a.pictures)
         note |= {"calibration-pictures": str(len(paths)), "calibration-sha256": calibrate.digest(paths)}
         ranges = measure(net, paths)
-    elif a.entropy == "calibrated":
-        p.error("--entropy calibrated needs --calibrate")
-    note["entropy-network"] = a.entropy
+    elif a.entropy == "calibrated" or a.tables == "measured":
+        p.error("--entropy calibrated and --tables measured need --calibrate")
+    note |= {"entropy-network": a.entropy, "tables": a.tables}
     built = build(net, header_of(net, a.name, skip_below=a.skip_below), ranges, note, a.entropy)
+    if a.tables == "measured":
+        measure_tables(built, paths[::3])
     digest = write(built, a.out)
     print(f"{a.out}: {a.out.stat().st_size} bytes, model id {digest[:16]}")
 

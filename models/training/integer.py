@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import aem
+import model
 
 PHASE_OF_STEP = (0, 3, 2, 1)
 
@@ -57,6 +58,7 @@ class Coded:
     escapes: int = 0
     skipped: int = 0
     symbols: np.ndarray | None = None
+    z: np.ndarray | None = None
 
     @property
     def bits(self) -> float:
@@ -119,6 +121,7 @@ class Codec(Network):
         super().__init__()
         self.model, self.header = model, model.header
         self.costs, self.radius, self.offset = cost_tables(model.tables)
+        self.thresholds = rounding_thresholds(model.tables, self.header.y_input_fraction)
 
     def analyse(self, picture: np.ndarray, q: int) -> np.ndarray:
         """Picture uint8 [3, H, W], sides multiples of 64 -> y [m, H/16, W/16] in units of 2^-y_input_fraction."""
@@ -183,6 +186,13 @@ class Codec(Network):
         n = np.floor(np.log2(np.maximum(excess, 1)))
         return bits + np.where(escape, 2 * n + 2, 0), int(escape.sum())
 
+    def rounded(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """The values that the encoder codes for numbers of 2^-y_input_fraction (section 6): the nearest, or the next towards zero where that is cheaper."""
+        one = 2.0 ** self.header.y_input_fraction
+        n = np.floor(np.abs(x) / one + 0.5)
+        threshold = self.thresholds[index, np.minimum(n, ROUNDING_VALUES + 1).astype(np.int64)]
+        return np.where(np.abs(x) - n * one < threshold, n - 1, n) * np.sign(x)
+
     def code_tile(self, y: np.ndarray, q: int, keep: bool = False) -> Coded:
         """Everything between y and y_hat for one tile, y as `analyse` gives it."""
         h = self.header
@@ -190,14 +200,14 @@ class Codec(Network):
         index = np.broadcast_to(self.model.z_index[q].astype(np.int64)[:, None, None], z.shape)
         z = np.where(index < h.skip_below, 0, z)
         bits, escapes = self.cost(z, index)
-        coded = Coded(np.zeros(y.shape), 0.0, float(bits[index >= h.skip_below].sum()), escapes)
+        coded = Coded(np.zeros(y.shape), 0.0, float(bits[index >= h.skip_below].sum()), escapes, z=z if keep else None)
         features = self.hyper(z)
         to_fine = 2.0 ** (h.y_input_fraction - h.y_fraction)
         symbols = np.zeros((2, *y.shape), np.int64) if keep else None
         for k in range(4):
             mask = groups_mask(k, *y.shape[1:], h.m)
             mean, index = self.step(k, features, np.clip(coded.y_hat, -32768, 32767))
-            value = np.where(index < h.skip_below, 0, shift_round(y - mean * to_fine, h.y_input_fraction))
+            value = np.where(index < h.skip_below, 0, self.rounded(y - mean * to_fine, index))
             shown = mask & (index >= h.skip_below)
             bits, escapes = self.cost(value[shown], index[shown])
             coded.y_bits += float(bits.sum())
@@ -244,6 +254,41 @@ def cost_tables(tables: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.nd
     costs = np.concatenate([16 - np.log2(p) for p in tables])
     sizes = np.array([len(p) for p in tables])
     return costs, (sizes - 2) // 2, np.concatenate([[0], np.cumsum(sizes)[:-1]])
+
+
+ROUNDING_VALUES, SQUARED_STEP_BITS = model.THRESHOLD_VALUES, int(model.SQUARED_STEP_BITS)
+
+
+def log2(x: int) -> int:
+    """Binary logarithm of an integer of 1 to 2^31 in units of 2^-16, rounded down bit by bit."""
+    log = x.bit_length() - 1
+    mantissa = x << (31 - log)
+    for _ in range(16):
+        mantissa = mantissa * mantissa >> 31
+        bit = mantissa >> 32
+        mantissa >>= bit
+        log = 2 * log + bit
+    return log
+
+
+def rounding_thresholds(tables: list[np.ndarray], fraction: int) -> np.ndarray:
+    """Integers [scales, ROUNDING_VALUES + 2]: a magnitude whose nearest value is n becomes n - 1 if it is below n plus this, in units of 2^-fraction; as
+    `model.rounding_thresholds`, but from the tables, and with the encoder's own arithmetic. Never for n = 0 and for the last column, all larger values."""
+    out = np.full((len(tables), ROUNDING_VALUES + 2), -2 ** fraction, np.int64)
+    half = 2 ** fraction >> 1
+    for i, table in enumerate(tables):
+        r = (len(table) - 2) // 2
+
+        def cost(v: int) -> int:
+            symbol, behind = (v + r, 0) if v <= r else (2 * r + 1, 2 * ((v - r).bit_length() - 1) + 2)
+            return ((16 + behind) << 16) - log2(int(table[symbol]))
+
+        for n in range(1, ROUNDING_VALUES + 1):
+            # Rust divides towards zero.
+            saved = (cost(n) - cost(n - 1)) << fraction
+            unit = 2 * SQUARED_STEP_BITS << 16
+            out[i, n] = min(max((abs(saved) // unit) * (1 if saved >= 0 else -1) - half, -half), half)
+    return out
 
 
 def load(path: str) -> Codec:

@@ -139,7 +139,8 @@ class EntropyNet(nn.Module):
     def step(self, k, features, y_hat):
         x = features if k == 0 else torch.cat([features, y_hat * self.context_gain], 1)
         mean, raw = self.params(self.trunk(self.adapt[k](x))).chunk(2, 1)
-        return mean.float() * 16, (raw.float() * 8 + 16).clamp(0, SCALE_LEVELS - 1)  # mean, scale index
+        index = raw.float() * 8 + 16
+        return mean.float() * 16, index + (index.clamp(0, SCALE_LEVELS - 1) - index).detach()  # mean, scale index; the limit lets gradients through
 
 
 def scale_of(index):
@@ -170,6 +171,32 @@ def ste_round(x):
     return x + (x.round() - x).detach()
 
 
+SQUARED_STEP_BITS = 20.0  # what the encoder takes a squared quantisation step of error to be worth, in bits
+THRESHOLD_VALUES = 24     # magnitudes above it are rounded to the nearest value
+
+
+def rounding_thresholds():
+    """Float [SCALE_LEVELS, THRESHOLD_VALUES + 2]: a magnitude whose nearest value is n becomes n - 1 if it is below n + t[index, n].
+
+    That is where the bits saved outweigh the error added: bits(n) - bits(n - 1) > SQUARED_STEP_BITS * ((a - n + 1)^2 - (a - n)^2). Never for n = 0 and for the
+    last column, which stands for everything above.
+    """
+    with torch.no_grad():
+        n = torch.arange(THRESHOLD_VALUES + 1.0)
+        cost = bits(n[None].expand(SCALE_LEVELS, -1), scale_of(torch.arange(SCALE_LEVELS))[:, None])
+        t = (cost.diff(dim=1) / (2 * SQUARED_STEP_BITS) - 0.5).clamp(-0.5, 0.5)
+    return F.pad(t, (1, 1), value=-1.0)
+
+
+def round_cheaply(r, index, thresholds):
+    """The value the encoder codes for the residual r under a scale index: the nearest one, or the next one towards zero where that saves more than it costs."""
+    a = r.abs()
+    n = (a + 0.5).floor()
+    row = index.detach().nan_to_num().round().long()  # what is not finite is for the trainer to see, not to fail here
+    t = thresholds[row, n.nan_to_num().clamp(max=THRESHOLD_VALUES + 1).long()]
+    return torch.where(a - n < t, n - 1, n) * r.sign()
+
+
 class Codec(nn.Module):
     """`lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone. `config` has them where they are not the usual."""
 
@@ -182,6 +209,7 @@ class Codec(nn.Module):
         self.analysis, self.synthesis = Analysis(c8, c16, m, n8, n16), Synthesis(c8, c16, m, n8, n16)
         self.hyper_analysis = nn.Sequential(nn.Conv2d(m, ce, 1), Block(ce), down(ce, ce), Block(ce), down(ce, nz))
         self.entropy = EntropyNet(m, nz, ce)
+        self.register_buffer("thresholds", rounding_thresholds(), persistent=False)
 
     def set_lambdas(self, nodes):
         """Train for other lambdas from now on; the gains stay as they are (see `move_gains`)."""
@@ -208,9 +236,16 @@ class Codec(nn.Module):
             if not self.training:
                 index = index.round()
             r = y - mean
-            symbol = ste_round(r)
-            r_eval = r + torch.rand_like(r) - 0.5 if self.training else symbol
-            y_bits = y_bits + (bits(r_eval, scale_of(index)) * mask).sum((1, 2, 3))
+            scale = scale_of(index)
+            with torch.no_grad():
+                value = round_cheaply(r, index, self.thresholds)
+            symbol = r + (value - r).detach()
+            coded = bits(value, scale)
+            if self.training:
+                # The bits are those of the values that are coded, and from them the scales learn. What moves values learns from noise, which is smooth.
+                noisy = bits(r + torch.rand_like(r) - 0.5, scale.detach())
+                coded = coded + (noisy - noisy.detach())
+            y_bits = y_bits + (coded * mask).sum((1, 2, 3))
             y_hat = torch.where(mask, symbol + mean, y_hat)
         return self.synthesis(y_hat, q), y_bits, z_bits
 

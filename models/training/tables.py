@@ -3,6 +3,9 @@
 Table i is a zero-mean Gaussian of standard deviation `sigma(i)`, integrated over unit bins, for the values -R..R; everything outside is the
 escape. R is the one with the fewest expected bits: a wide table spends at least 1/65536 on each of its symbols, a narrow one pays for escapes.
 All of it is float64 with ties broken by position, so it comes out the same wherever `math.erfc` is right to a few units in the last place.
+
+`measured_tables` fits the tables to the values that an encoder really wrote: what the network calls sigma is a Gaussian only more or less, with longer tails, and
+more zeros because values are rounded towards zero where that is cheap.
 """
 from __future__ import annotations
 
@@ -95,6 +98,47 @@ def best_table(s: float) -> list[int]:
 
 def all_tables(scales: int = 64) -> list[np.ndarray]:
     return [np.array(best_table(sigma(i, scales)), np.int64) for i in range(scales)]
+
+
+WIDTHS = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)  # components of the smooth part of a measured table, in sigmas
+PRIOR = 100            # observations of the Gaussian itself that are added to what was counted
+
+
+def smooth(counts: np.ndarray, s: float) -> np.ndarray:
+    """Mixture of Gaussians (by expectation-maximisation) for counts of magnitudes, [len(counts)] probabilities of magnitudes."""
+    sides = np.where(np.arange(len(counts)) == 0, 1.0, 2.0)
+    parts = np.array([[bin_mass(v, s * w) for v in range(len(counts))] for w in WIDTHS]) * sides
+    observed = counts + PRIOR * parts[WIDTHS.index(1.0)]
+    weights = np.array([0.93 if w == 1.0 else 0.01 for w in WIDTHS])
+    for _ in range(60):
+        mixed = np.maximum(weights @ parts, 1e-300)
+        weights *= (parts * (observed / mixed)).sum(1) / observed.sum()
+    return weights @ parts
+
+
+def measured_table(counts: np.ndarray, s: float) -> list[int]:
+    """Table for magnitudes that were counted so often, [largest + 1], under a sigma: what was counted, with as many smooth observations as its width calls for."""
+    length = max(len(counts), math.ceil(12 * s) + 16)
+    counts = np.pad(counts.astype(np.float64), (0, length - len(counts)))
+    p = counts + 2000 * (1 + s) * smooth(counts, s)
+    p /= p.sum()
+    one = np.concatenate([p[:1], p[1:] / 2])  # of each of the two values
+    tail = np.concatenate([np.cumsum(p[::-1])[::-1][1:], [0.0]])  # of all magnitudes above
+    escapes = np.array([0.0, *(escape_bits(excess) for excess in range(1, length))])
+
+    def expected(r: int) -> tuple[float, list[int]]:
+        n = integer_probabilities([*one[r:0:-1], *one[:r + 1], max(tail[r], 0.0)])
+        cost = 16 - np.log2(n)
+        inside = p[0] * cost[r] + (p[1:r + 1] * cost[r + 1:2 * r + 1]).sum()
+        return inside + tail[r] * cost[-1] + (p[r + 1:] * escapes[1:length - r]).sum(), n
+
+    low, high = max(1, math.floor(1.5 * s)), min(max(4, math.ceil(9 * s)), length - 1)
+    return min((expected(r) for r in range(low, high + 1, max(1, round(s / 8)))), key=lambda e: (round(e[0], 9), len(e[1])))[1]
+
+
+def measured_tables(counts: list[np.ndarray]) -> list[np.ndarray]:
+    """Tables for `counts[i][magnitude]` of every scale index i."""
+    return [np.array(measured_table(c, sigma(i, len(counts))), np.int64) for i, c in enumerate(counts)]
 
 
 if __name__ == "__main__":

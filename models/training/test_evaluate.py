@@ -15,7 +15,9 @@ from PIL import Image
 
 import calibrate
 import evaluate
+import expected
 import export
+import integer
 import rd
 import tiny
 import train
@@ -160,3 +162,13 @@ def test_monotone_and_robust(folder: Path, models: tuple[Path, Path], tmp_path: 
     monkeypatch.undo()
     assert evaluate.main([str(folder), "--reference", str(models[0]), "--robust", "--out", str(tmp_path), "--threads", "1"]) == 0
     assert "2 pictures at quality 63: worst" in capsys.readouterr().out
+
+
+def test_expected_figures_are_nearly_those_of_the_integer_codec() -> None:
+    """The same rounding and tables: what differs is the arithmetic alone."""
+    net, codec, picture = tiny.network(), integer.Codec(tiny.build(entropy="calibrated")), photo(128, 128).transpose(2, 0, 1)
+    for q in (8, 40):
+        out, bits = expected.code(net, codec, picture, q)
+        coded = codec.code(codec.analyse(picture, q), q)
+        decoded = codec.samples8(codec.synthesise(coded.y_hat, q))
+        assert abs(coded.bits / bits - 1) < 0.02 and np.abs(decoded.astype(int) - out).mean() < 2, (q, coded.bits / bits)

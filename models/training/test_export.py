@@ -13,6 +13,7 @@ import numpy as np
 import aem
 import calibrate
 import integer
+import model
 import quantise
 import tables
 import tiny
@@ -213,7 +214,54 @@ def test_coding_gives_latents_near_y(built: aem.Model, picture: np.ndarray) -> N
     codec = integer.Codec(dataclasses.replace(built, header=dataclasses.replace(built.header, skip_below=0)))
     y = codec.analyse(picture, 40)
     coded = codec.code_tile(y, 40)
-    assert coded.bits > 0 and np.abs(coded.y_hat / 32 - y / 256).max() <= 0.5 + 1 / 256
+    assert coded.bits > 0 and np.abs(coded.y_hat / 32 - y / 256).max() < 1 + 1 / 256
+    codec.thresholds[:] = -256
+    nearest = codec.code_tile(y, 40)
+    assert np.abs(nearest.y_hat / 32 - y / 256).max() <= 0.5 + 1 / 256 and nearest.bits > coded.bits
+
+
+def test_rounding_saves_more_than_it_costs(built: aem.Model) -> None:
+    codec = integer.Codec(built)
+    x = np.arange(-1499, 1500.0)
+    for i in (3, 9, 15, 30):
+        index = np.full(x.shape, i)
+        values, nearest = codec.rounded(x, index), np.floor(np.abs(x) / 256 + 0.5) * np.sign(x)
+        moved = values != nearest
+        assert (values[moved] == nearest[moved] - np.sign(x[moved])).all() and (values[::-1] == -values).all()
+        bits = [np.array([codec.cost(v[k:k + 1], index[k:k + 1])[0][0] for k in range(len(x))]) for v in (values, nearest)]
+        worth = [b + model.SQUARED_STEP_BITS * (x / 256 - v) ** 2 for b, v in zip(bits, (values, nearest))]
+        assert moved.any() and (worth[0] <= worth[1] + 0.2).all()
+
+
+def test_rounding_in_training_is_that_of_the_tables(built: aem.Model) -> None:
+    """With Gaussian tables, for values that are not far out in their tails."""
+    trained, coded = model.rounding_thresholds().numpy(), integer.rounding_thresholds(built.tables, 8) / 256
+    for i in range(8, 50):
+        near = slice(1, max(2, min(model.THRESHOLD_VALUES, round(3 * tables.sigma(i))) + 1))
+        assert np.abs(trained[i, near] - coded[i, near]).max() < 0.01
+    assert (trained[:, [0, -1]] == -1).all()
+
+
+def test_measured_tables_cost_least_for_what_was_measured() -> None:
+    random = np.random.Generator(np.random.PCG64(3))
+    for i in (2, 12, 30, 55):
+        s = tables.sigma(i)
+        magnitudes = np.abs(np.rint(random.laplace(scale=s / 2 ** 0.5, size=200_000))).astype(np.int64)
+        fitted = tables.measured_table(np.bincount(magnitudes), s)
+        assert sum(fitted) == tables.TOTAL and min(fitted) >= 1 and fitted[:-1] == fitted[-2::-1] or np.abs(np.subtract(fitted[:-1], fitted[-2::-1])).max() <= 1
+        costs, radius, _ = integer.cost_tables([np.array(t) for t in (fitted, tables.best_table(s))])
+        bits = []
+        for table in (fitted, tables.best_table(s)):
+            r = (len(table) - 2) // 2
+            inside = magnitudes[magnitudes <= r]
+            outside = magnitudes[magnitudes > r] - r
+            cost = 16 - np.log2(table)
+            bits.append(cost[r + inside].sum() + sum(cost[-1] + tables.escape_bits(int(e)) for e in outside))
+        assert bits[0] < 0.99 * bits[1]
+    # Nothing counted: the Gaussian.
+    s = tables.sigma(20)
+    middles = [t[len(t) // 2 - 3:len(t) // 2 + 2] for t in (tables.measured_table(np.zeros(1, np.int64), s), tables.best_table(s))]
+    assert np.abs(np.subtract(*middles)).max() < 400
 
 
 def test_stages_name_every_tensor_once() -> None:

@@ -1,6 +1,7 @@
 //! Integers to bytes and back (SPEC 3).
 
 mod coder;
+mod rounding;
 mod tables;
 mod tile;
 

@@ -45,6 +45,11 @@ impl Lookup {
         let first = std::array::from_fn(|part| (cumulative.partition_point(|c| *c <= (part as u32) << (PRECISION - GUESS_BITS)) - 1) as u16);
         Self { cumulative, first }
     }
+
+    /// In units of 1/65536; 0 for a symbol that the table does not have.
+    pub(super) fn probability(&self, symbol: usize) -> u32 {
+        self.cumulative.get(symbol..symbol + 2).map_or(0, |ends| ends[1] - ends[0])
+    }
 }
 
 impl EntropyModel<PRECISION> for Lookup {
@@ -96,6 +101,11 @@ impl Tables {
     #[inline]
     pub(crate) fn get(&self, index: u8) -> Option<&Table> {
         self.tables.get(usize::from(index))
+    }
+
+    /// All tables, from scale index 0.
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Table> {
+        self.tables.iter()
     }
 
     /// Number of scale indices.

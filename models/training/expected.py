@@ -1,0 +1,81 @@
+"""Figures that the codec must reproduce (tests/data/expected.json).
+
+    python expected.py CHECKPOINT MODEL.aem OUT.json PICTURE...
+
+For each picture at qualities 8, 24, 40 and 56: bytes of coded values and PSNR, all networks in floating point as they were trained. From the model file come only
+the tables: what values cost, and with that how the encoder rounds them. So the figures know nothing of the integer networks, nor of the program.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import calibrate
+import export
+import integer
+import model
+from rd import psnr
+
+QUALITIES = (8, 24, 40, 56)
+
+
+@torch.no_grad()
+def code(net: model.Codec, codec: integer.Codec, padded: np.ndarray, q: int) -> tuple[np.ndarray, float]:
+    """(8-bit reconstruction [3, H, W], bits) of a picture uint8 [3, H, W] whose sides are multiples of 64."""
+    h, quality = codec.header, torch.tensor([q])
+    y = net.analysis(torch.from_numpy(padded.copy())[None].float() / 255, quality)
+    z = (net.hyper_analysis(y * net.entropy.context_gain) * 4).round()
+    bits = 0.0
+
+    def cost(values: torch.Tensor, index: np.ndarray) -> torch.Tensor:
+        """Counts the bits of values [C, H, W]; those that are not coded become 0."""
+        nonlocal bits
+        coded = index >= h.skip_below
+        bits += codec.cost(values.numpy()[coded], index[coded])[0].sum()
+        return values * torch.from_numpy(coded)
+
+    z_index = np.broadcast_to(codec.model.z_index[q].astype(np.int64)[:, None, None], z.shape[1:])
+    features = net.entropy.hyper(cost(z[0], z_index)[None] / 4)
+    y_hat = torch.zeros_like(y)
+    for k in range(4):
+        mask = model.groups_mask(k, *y.shape[2:], y.shape[1], y.device)[0]
+        mean, index = (v[0] for v in net.entropy.step(k, features, y_hat))
+        index = index.round().long().numpy()
+        fine = ((y[0] - mean) * 2 ** h.y_input_fraction).double().numpy()
+        values = torch.from_numpy(codec.rounded(fine, index)).float()
+        coded = torch.zeros_like(values)
+        coded[mask] = cost(values[mask], index[mask.numpy()])
+        y_hat[0] = torch.where(mask, coded + mean, y_hat[0])
+    out = net.synthesis(y_hat, quality)[0].clamp(0, 1) * 255
+    return out.round().numpy().astype(np.uint8), float(bits)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("model", type=Path)
+    p.add_argument("out", type=Path)
+    p.add_argument("pictures", type=Path, nargs="+")
+    a = p.parse_args()
+    torch.set_num_threads(1)
+    net, _ = export.load(a.checkpoint)
+    codec = integer.load(str(a.model))
+    rows = []
+    for path in a.pictures:
+        padded = calibrate.load(path)
+        picture = np.asarray(calibrate.Image.open(path).convert("RGB")).transpose(2, 0, 1)
+        for q in QUALITIES:
+            out, bits = code(net, codec, padded, q)
+            _, height, width = picture.shape
+            rows.append(dict(picture=path.name, quality=q, bytes=round(bits / 8, 1), bpp=round(bits / (height * width), 5),
+                             psnr=round(psnr(out[:, :height, :width], picture), 4)))
+            print(rows[-1], flush=True)
+    a.out.write_text(json.dumps(rows, indent=0) + "\n")
+
+
+if __name__ == "__main__":
+    main()
