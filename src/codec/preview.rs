@@ -50,7 +50,7 @@ impl Decoder {
         self.preview_decoder()?.map(|decoder| decoder.decode()).transpose()
     }
 
-    /// A decoder of the preview, if the file has one, to ask for its size or for other samples. It has this decoder's limits and model, and no progress callback.
+    /// A decoder of the preview, if the file has one, to ask for its size before decoding. It has this decoder's limits and model, and no progress callback.
     ///
     /// # Errors
     /// As [`Decoder::with_options`], about the preview: the picture itself may be whole all the same.
