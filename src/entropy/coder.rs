@@ -148,12 +148,7 @@ mod tests {
 
     /// Two tables: index 0 is skipped, index 1 has range 1, index 2 range 3.
     fn tables() -> Tables {
-        let mut payload = Vec::new();
-        for probabilities in [vec![1, 65533, 1, 1], vec![16384, 32768, 16000, 384], vec![1, 2, 3, 65520, 4, 3, 2, 1]] {
-            payload.extend(((probabilities.len() as u16 - 2) / 2).to_le_bytes());
-            payload.extend(probabilities.into_iter().flat_map(|p: u16| p.to_le_bytes()));
-        }
-        Tables::parse(&payload, 3).unwrap()
+        Tables::of(&[&[1, 65533, 1, 1], &[16384, 32768, 16000, 384], &[1, 2, 3, 65520, 4, 3, 2, 1]])
     }
 
     fn code(stream: &[u8]) -> TileCode<'_> {

@@ -78,12 +78,7 @@ mod tests {
     use super::*;
 
     fn tables() -> Tables {
-        let mut payload = Vec::new();
-        for probabilities in [vec![32, 65471, 32, 1], vec![16384, 32768, 16000, 384], vec![9362, 9362, 9362, 9362, 9362, 9362, 9362, 2]] {
-            payload.extend(((probabilities.len() as u16 - 2) / 2).to_le_bytes());
-            payload.extend(probabilities.into_iter().flat_map(|p: u16| p.to_le_bytes()));
-        }
-        Tables::parse(&payload, 3).unwrap()
+        Tables::of(&[&[32, 65471, 32, 1], &[16384, 32768, 16000, 384], &[9362, 9362, 9362, 9362, 9362, 9362, 9362, 2]])
     }
 
     #[test]

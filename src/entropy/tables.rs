@@ -97,6 +97,17 @@ impl Tables {
         Ok(Self { tables })
     }
 
+    /// Tables of these probabilities.
+    #[cfg(test)]
+    pub(super) fn of(tables: &[&[u16]]) -> Self {
+        let mut payload = Vec::new();
+        for probabilities in tables {
+            payload.extend(((probabilities.len() as u16 - 2) / 2).to_le_bytes());
+            payload.extend(probabilities.iter().flat_map(|p| p.to_le_bytes()));
+        }
+        Self::parse(&payload, tables.len() as u8).unwrap()
+    }
+
     /// The table for a scale index; there is one for each index below the number of scales.
     #[inline]
     pub(crate) fn get(&self, index: u8) -> Option<&Table> {
