@@ -229,24 +229,26 @@ class Codec(nn.Module):
         z_eval = z + torch.rand_like(z) - 0.5 if self.training else z_hat
         z_bits = bits(z_eval, z_scale).sum((1, 2, 3))
         features = self.entropy.hyper(z_hat / 4)
-        y_hat, y_bits = torch.zeros_like(y), 0
+        y_hat = residual = index = value = torch.zeros_like(y)
         for k in range(4):
             mask = groups_mask(k, *y.shape[2:], y.shape[1], y.device)
-            mean, index = self.entropy.step(k, features, y_hat)
+            mean, step_index = self.entropy.step(k, features, y_hat)
             if not self.training:
-                index = index.round()
+                step_index = step_index.round()
             r = y - mean
-            scale = scale_of(index)
             with torch.no_grad():
-                value = round_cheaply(r, index, self.thresholds)
-            symbol = r + (value - r).detach()
-            coded = bits(value, scale)
-            if self.training:
-                # The bits are those of the values that are coded, and from them the scales learn. What moves values learns from noise, which is smooth.
-                noisy = bits(r + torch.rand_like(r) - 0.5, scale.detach())
-                coded = coded + (noisy - noisy.detach())
-            y_bits = y_bits + (coded * mask).sum((1, 2, 3))
+                step_value = round_cheaply(r, step_index, self.thresholds)
+                value = torch.where(mask, step_value, value)
+            symbol = r + (step_value - r).detach()
             y_hat = torch.where(mask, symbol + mean, y_hat)
+            residual, index = torch.where(mask, r, residual), torch.where(mask, step_index, index)
+        scale = scale_of(index)
+        y_bits = bits(value, scale)
+        if self.training:
+            # The bits are those of the values that are coded, and from them the scales learn. What moves values learns from noise, which is smooth.
+            noisy = bits(residual + torch.rand_like(residual) - 0.5, scale.detach())
+            y_bits = y_bits + (noisy - noisy.detach())
+        y_bits = y_bits.sum((1, 2, 3))
         return self.synthesis(y_hat, q), y_bits, z_bits
 
 

@@ -11,7 +11,7 @@
 
 Everything there lies under $AEI_TRAIN_HOME (~/aei-train): data/ (which the trainer scans again every minute, so shards may come while it runs), files/ (joined
 from pieces: `start --resume files/ema.pt`, paths are from there), run/, log. The trainer outlasts the command that started it, not the machine:
-collect as you go. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin: ema.pt has 2, last.pt has 10.
+collect as you go. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin: ema.pt has 2, last.pt has 20.
 """
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     python train.py --data FOLDER... --out RUN --resume CHECKPOINT      from the weights of any checkpoint, with a schedule of its own
     python train.py --out RUN --continue                                go on with RUN, which was stopped
 
-On CUDA: bfloat16, channels_last, compiled, fused AdamW, data on the device. On a processor: bfloat16 and channels_last (a preloaded jemalloc helps, and on quiet
+On CUDA: bfloat16, channels_last, compiled, data on the device. On a processor: bfloat16 and channels_last (a preloaded jemalloc helps, and on quiet
 cores OMP_WAIT_POLICY=active). The learning rate falls along a cosine over --minutes or --steps, whichever ends sooner, and the last part of
 a run uses larger patches. FOLDERs hold pictures and shards of data.py; what arrives there while the run goes on is taken in.
 
@@ -26,6 +26,7 @@ import torch
 import curves
 import model
 from data import WINDOW, Pool
+from soap import Soap
 
 EMA = 0.9995                                   # of the moving average of the weights
 SCAN_SECONDS = 60
@@ -52,6 +53,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--final-part", type=float, default=0.15, help="part of the run at its end that uses larger crops")
     p.add_argument("--final-patch", type=int, help="their side [default: 384 on CUDA, 256 else]")
     p.add_argument("--final-batch", type=int, help="how many of them in a step [default: as many pixels as before]")
+    p.add_argument("--optimiser", choices=("soap", "adamw"), default="soap", help="soap takes more time for a step, and far fewer steps")
     p.add_argument("--lr", type=float, default=4e-4, help="highest learning rate")
     p.add_argument("--last-lr", type=float, default=1e-6, help="learning rate at the end")
     p.add_argument("--warmup", type=int, default=300, help="steps")
@@ -133,10 +135,14 @@ class Trainer:
         self.names, self.weights = (list(v) for v in zip(*net.named_parameters()))
         self.average = [average[k].detach().to(a.device, torch.float32, copy=True) for k in self.names]
         decay = [{"params": [w for w in self.weights if (w.dim() == 4) == conv], "weight_decay": 1e-4 if conv else 0.0} for conv in (True, False)]
-        self.optimiser = torch.optim.AdamW(decay, lr=a.lr, betas=(0.9, 0.98), fused=self.cuda)
-        if not fresh:
+        if a.optimiser == "soap":
+            self.optimiser = Soap(decay, lr=a.lr, rotate_in=torch.float32 if a.float32 else torch.bfloat16)
+        else:
+            self.optimiser = torch.optim.AdamW(decay, lr=a.lr, betas=(0.9, 0.98), fused=self.cuda)
+        if not fresh and state["optimiser"]["param_groups"][0].keys() == self.optimiser.param_groups[0].keys():  # else it is another optimiser's
             for group in state["optimiser"]["param_groups"]:
-                group["fused"] = self.cuda  # it may come from another device
+                if "fused" in group:
+                    group["fused"] = self.cuda  # it may come from another device
             self.optimiser.load_state_dict(state["optimiser"])
         self.run = torch.compile(net, dynamic=False) if self.cuda and not a.no_compile else net
         self.random = torch.Generator().manual_seed(a.seed + self.step)
