@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from soap import Soap, eigenbasis, gram, refresh
+from soap import Soap, buckets, eigenbases, gradients, gram, parts, refresh
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,19 +77,53 @@ def test_a_saved_state_goes_on_alike() -> None:
 
 def test_bases_follow_the_gradients() -> None:
     random = torch.Generator().manual_seed(1)
-    mix = torch.linalg.qr(torch.randn(12, 12, generator=random))[0] * torch.logspace(0, -1, 12)
-    grads = [mix @ torch.randn(12, 20, generator=random) for _ in range(50)]
+    mix = torch.linalg.qr(torch.randn(2, 12, 12, generator=random))[0] * torch.logspace(0, -1, 12)
+    grads = [mix @ torch.randn(2, 12, 20, generator=random) for _ in range(50)]
     exact = sum(gram(g, 0) for g in grads)
-    state = dict(gram=[exact, None], basis=[torch.eye(12), None], first=grads[0].clone(), second=grads[0] ** 2)
+    state = dict(gram=[exact, None], basis=[torch.eye(12).repeat(2, 1, 1), None], first=grads[0].clone(), second=grads[0] ** 2)
     for _ in range(200):
         refresh(state, torch.float32)
     basis = state["basis"][0]
-    torch.testing.assert_close(basis.T @ basis, torch.eye(12), rtol=0, atol=1e-5)
-    rotated = basis.T @ exact @ basis
-    assert (rotated - rotated.diagonal().diag()).abs().max() < 1e-3 * rotated.max()
-    assert (rotated.diagonal().diff() <= 0).all()
-    torch.testing.assert_close((basis.T @ eigenbasis(exact)).abs(), torch.eye(12), rtol=0, atol=2e-2)
+    torch.testing.assert_close(basis.mT @ basis, torch.eye(12).repeat(2, 1, 1), rtol=0, atol=1e-5)
+    rotated = basis.mT @ exact @ basis
+    values = rotated.diagonal(dim1=1, dim2=2)
+    assert (rotated - torch.diag_embed(values)).abs().max() < 1e-3 * rotated.max()
+    assert (values.diff() <= 0).all()
+    torch.testing.assert_close((basis.mT @ eigenbases(exact)).abs(), torch.eye(12).repeat(2, 1, 1), rtol=0, atol=2e-2)
     torch.testing.assert_close(basis @ state["first"], grads[0], rtol=0, atol=1e-4)  # turned along
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_parameters_do_not_mix(most: int) -> None:
+    """Each matrix comes out as it does alone."""
+    alone, together = [Problem(0), Problem(1)], [Problem(0), Problem(1)]
+    for p in alone:
+        p.train(Soap(p.parameters(), lr=1e-2, refresh_every=1, gram_every=1), 40)
+    optimiser = Soap([w for p in together for w in p.parameters()], lr=1e-2, refresh_every=1, gram_every=1, together=most)
+    assert [len(b) for b in buckets(optimiser.param_groups[0]["params"], most)] == ([1, 1, 2] if most == 1 else [2, 2])
+    for _ in range(40):
+        optimiser.zero_grad()
+        sum(p.loss() for p in together).backward()
+        optimiser.step()
+    for a, b in zip(alone, together):
+        for x, y in zip(a.parameters(), b.parameters()):
+            torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-4)
+
+
+def test_buckets() -> None:
+    shapes = [(4, 3, 1, 1), (5,), (4, 3, 1, 1), (2, 1, 3, 3), (3, 4, 1, 1)]
+    params = [torch.arange(torch.Size(s).numel(), dtype=torch.float32).reshape(s).requires_grad_() for s in shapes]
+    for p in params:
+        p.grad = p.detach() + 1
+    assert [len(b) for b in buckets(params, 1)] == [1, 1, 1, 2]
+    found = buckets(params, 5)
+    assert [[tuple(p.shape) for p in b] for b in found] == [[shapes[0], shapes[2]], [shapes[4]], [shapes[1], shapes[3]]]
+    assert [tuple(gradients(b).shape) for b in found] == [(2, 4, 3), (1, 3, 4), (5 + 18,)]
+    for b in found:
+        for part, p in zip(parts(gradients(b), b), b):
+            assert torch.equal(part, p.grad)
+    params[4].grad = None
+    assert gradients(found[1]).eq(0).all()
 
 
 def test_zero_gradients_do_no_harm() -> None:

@@ -197,6 +197,20 @@ def test_checkpoints_of_older_runs_resume(tmp_path: Path, pictures: Path) -> Non
         train.Trainer.going_on(arguments(tmp_path, pictures), old)
 
 
+@pytest.mark.parametrize("before", ["adamw", "soap"])
+def test_an_optimiser_goes_on_where_it_is_the_same(tmp_path: Path, pictures: Path, before: str) -> None:
+    t = train.Trainer(arguments(tmp_path, pictures, "--optimiser", before))
+    pool = pool_of(t.a)
+    t.advance(pool)
+    torch.save(t.checkpoint(), tmp_path / "last.pt")
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    again = train.Trainer(arguments(tmp_path, pictures), state)
+    assert bool(again.optimiser.state) == (before == "soap")
+    again.advance(pool)
+    state["optimiser"]["param_groups"][0]["together"] = 64  # as on another device
+    assert not train.Trainer(arguments(tmp_path, pictures), state).optimiser.state
+
+
 def test_arguments() -> None:
     a = train.arguments(["--data", "x", "--out", "y", "--device", "cpu"])
     assert (a.batch, a.patch, a.final_batch, a.final_patch) == (8, 128, 2, 256)

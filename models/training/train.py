@@ -136,10 +136,13 @@ class Trainer:
         self.average = [average[k].detach().to(a.device, torch.float32, copy=True) for k in self.names]
         decay = [{"params": [w for w in self.weights if (w.dim() == 4) == conv], "weight_decay": 1e-4 if conv else 0.0} for conv in (True, False)]
         if a.optimiser == "soap":
-            self.optimiser = Soap(decay, lr=a.lr, rotate_in=torch.float32 if a.float32 else torch.bfloat16)
+            self.optimiser = Soap(decay, lr=a.lr, together=64 if self.cuda else 1, rotate_in=torch.float32 if a.float32 else torch.bfloat16)
         else:
             self.optimiser = torch.optim.AdamW(decay, lr=a.lr, betas=(0.9, 0.98), fused=self.cuda)
-        if not fresh and state["optimiser"]["param_groups"][0].keys() == self.optimiser.param_groups[0].keys():  # else it is another optimiser's
+        if not fresh:
+            theirs, ours = state["optimiser"]["param_groups"][0], self.optimiser.param_groups[0]
+            fresh = (theirs.keys(), theirs.get("together")) != (ours.keys(), ours.get("together"))  # of another optimiser, or of SOAP on another device
+        if not fresh:
             for group in state["optimiser"]["param_groups"]:
                 if "fused" in group:
                     group["fused"] = self.cuda  # it may come from another device
