@@ -17,5 +17,5 @@ libs=$(sed -n 's/^note: native-static-libs: //p' <<<"$log" | tail -1)
 install -m 755 "$target/release/$shared" "$prefix/lib/$name"
 ln -sf "$name" "$prefix/lib/$shared"
 install -m 644 "$target/release/libaei.a" "$prefix/lib/"
-install -m 644 include/aei.h "$prefix/include/"
+install -m 644 src/capi/include/aei.h "$prefix/include/"
 sed "s|@PREFIX@|$prefix|; s|@VERSION@|$version|; s|@LIBS@|$libs|" src/capi/aei.pc.in >"$prefix/lib/pkgconfig/aei.pc"

@@ -1,4 +1,4 @@
-//! The C interface, `libaei` (feature `capi`). `include/aei.h` is made from this module; `src/capi/README.md` says how to build, link and rely on it.
+//! The C interface, `libaei` (feature `capi`). `src/capi/include/aei.h` is made from this module; `src/capi/README.md` says how to build, link and rely on it.
 //!
 //! Every function catches panics, checks its pointers for null, and touches no global state but rayon's thread pool, so that threads may call at will.
 
