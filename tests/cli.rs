@@ -427,6 +427,12 @@ mod unix {
         place.run(&["encode", "photo.png", "-fo", "link.aei", "-q", "10"]).success();
         assert!(fs::symlink_metadata(place.path("link.aei")).unwrap().is_symlink());
         assert_eq!((mode("photo.aei"), place.read("photo.aei")), (0o600, place.read("link.aei")));
+        // What a link points to need not be there yet.
+        fs::create_dir(place.path("folder")).unwrap();
+        symlink("folder/new.aei", place.path("ahead.aei")).unwrap();
+        place.run(&["encode", "photo.png", "-o", "ahead.aei", "-q", "10"]).success();
+        assert!(fs::symlink_metadata(place.path("ahead.aei")).unwrap().is_symlink());
+        assert_eq!(place.read("folder/new.aei"), place.read("photo.aei"));
         // A device is written to, not replaced.
         place.run(&["decode", "photo.aei", "-fo", "/dev/null", "--format", "png"]).success();
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());

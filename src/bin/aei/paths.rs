@@ -166,7 +166,7 @@ pub(crate) fn check_output(output: &Place, force: bool) -> Result<(), Failure> {
             // A device or a pipe is written to, not replaced.
             Ok(found) if !found.is_file() => Ok(()),
             // Like the real one, but gone at once.
-            _ => WholeFile::create(path).map(drop).at(output),
+            _ => WholeFile::create(&end_of_links(path)).map(drop).at(output),
         },
     }
 }
@@ -194,8 +194,8 @@ pub(crate) fn write_with(output: &Place, force: bool, fill: impl FnOnce(&mut dyn
         let mut device = File::options().write(true).open(path).at(output)?;
         return filled(&mut device);
     }
-    // A link stays a link: what it points to is replaced.
-    let target = if old.is_some() { fs::canonicalize(path).at(output)? } else { path.clone() };
+    // A link stays a link: what it points to is replaced, or made where there is nothing yet.
+    let target = if old.is_some() { fs::canonicalize(path).at(output)? } else { end_of_links(path) };
     let mut file = WholeFile::create(&target).at(output)?;
     let bytes = filled(file.file())?;
     if let Some(old) = old {
@@ -204,6 +204,16 @@ pub(crate) fn write_with(output: &Place, force: bool, fill: impl FnOnce(&mut dyn
     // The file may have come into being since the check.
     file.persist(&target, force).map_err(|e| if e.kind() == io::ErrorKind::AlreadyExists { exists() } else { e.into() }).at(output)?;
     Ok(bytes)
+}
+
+/// Where a chain of links ends, be there a file or not. Of links that go round in circles, one of them.
+fn end_of_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        let Ok(next) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(next);
+    }
+    path
 }
 
 /// Counts what is written.
