@@ -273,13 +273,15 @@ def pack(folders: list[Path], out: Path, name: str = "data", limit_mb: float = L
 class Pool:
     """Windows of all kinds in memory, uint8 [N, 3, 384, 384] on a device; `scan` takes in what has come since, `draw` gives crops.
 
-    `shares` are the parts of graphics and of synthetic pictures in what is drawn; a kind of which there is nothing leaves its part to the others.
+    `shares` are the parts of graphics and of synthetic pictures in what is drawn; a kind of which there is nothing leaves its part to the others. `vary` is the
+    part of the batches that is cut larger and made smaller, and the part of the crops whose brightness and colour balance are changed.
     """
 
-    def __init__(self, folders: list[Path], device: str = "cpu", shares: dict[str, float] | None = None, synthetic_count: int = 192, seed: int = 0):
+    def __init__(self, folders: list[Path], device: str = "cpu", shares: dict[str, float] | None = None, synthetic_count: int = 192, seed: int = 0,
+                 vary: float = 0.0):
         import torch  # packing needs no PyTorch
 
-        self.folders, self.device = folders, device
+        self.folders, self.device, self.vary = folders, device, vary
         self.shares = {"graphics": 0.0, "synthetic": 0.0} | (shares or {})
         self.windows = torch.zeros((0, 3, WINDOW, WINDOW), dtype=torch.uint8, device=device)
         self.kinds: list[str] = []
@@ -317,18 +319,28 @@ class Pool:
         return f"{len(self.kinds)} windows ({', '.join(f'{count[k]} {k}' for k in KINDS)}) from {len(self.seen)} files"
 
     def draw(self, batch: int, patch: int, random: "torch.Generator") -> "torch.Tensor":
-        """Random crops [B, 3, P, P] in 0..1 on the device, mirrored both ways and transposed at random."""
+        """Random crops [B, 3, P, P] in 0..1 on the device, mirrored both ways and transposed at random, and varied."""
         import torch
 
+        side, least = patch, min(WINDOW, patch * 5 // 4)  # less of a change would only blur
+        if self.vary and least > patch and self.vary > torch.rand((), generator=random):
+            side = int(torch.randint(least, WINDOW + 1, (), generator=random))
         n = torch.multinomial(self.weights, batch, replacement=True, generator=random)
-        corner = torch.randint(WINDOW - patch + 1, (2, batch, 1), generator=random)
+        corner = torch.randint(WINDOW - side + 1, (2, batch, 1), generator=random)
         flip = torch.rand((2, batch, 1), generator=random) < 0.5
-        rows, columns = corner + torch.where(flip, torch.arange(patch - 1, -1, -1), torch.arange(patch))
+        rows, columns = corner + torch.where(flip, torch.arange(side - 1, -1, -1), torch.arange(side))
         n, rows, columns = (t.to(self.device, non_blocking=True) for t in (n, rows, columns))
         x = self.windows.permute(0, 2, 3, 1)[n[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
         if torch.rand((), generator=random) < 0.5:
             x = x.transpose(2, 3)
-        return x.float() / 255
+        x = x.float() / 255
+        if side > patch:
+            x = torch.nn.functional.interpolate(x.contiguous(), size=(patch, patch), mode="bicubic", antialias=True).clamp(0, 1)
+        if self.vary:
+            gain = (0.7 + 0.3 * torch.rand(batch, 1, 1, 1, generator=random)) * (0.9 + 0.1 * torch.rand(batch, 3, 1, 1, generator=random))
+            gain = torch.where(torch.rand(batch, 1, 1, 1, generator=random) < self.vary, gain, 1.0)
+            x = x * gain.to(self.device, non_blocking=True)
+        return x
 
 
 def load(path: Path) -> list[tuple[np.ndarray, str]] | None:

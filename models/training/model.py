@@ -49,12 +49,45 @@ class Gain(nn.Module):
         return (self.log[low] * (1 - w) + self.log[low + 1] * w).exp()[:, :, None, None]
 
 
-class MainConv(nn.Conv2d):
-    """1x1 convolution on the main path, always in float32: under bf16 autocast the signal itself would carry 8 bits and cap the PSNR that training
-    can see near 48 dB. Branches may run in bf16, sums stay in float32."""
+def as_products(x):
+    """Whether convolutions of x are computed as plain products: on CUDA, where that is faster."""
+    return x.is_cuda
+
+
+class Pointwise(nn.Conv2d):
+    """1x1 convolution. On CUDA it is a matrix product over the positions of a channels_last tensor, which is faster than cuDNN's convolution."""
 
     def __init__(self, cin, cout):
         super().__init__(cin, cout, 1)
+
+    def forward(self, x):
+        if not as_products(x):
+            return super().forward(x)
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+class Depthwise(nn.Conv2d):
+    """3x3 depthwise convolution with zeros around. On CUDA it is a sum of nine shifted products, which torch.compile makes one kernel of, also of the gradient
+    by the weights, which is the slow part of cuDNN's."""
+
+    def __init__(self, c):
+        super().__init__(c, c, 3, padding=1, groups=c)
+
+    def forward(self, x):
+        if not as_products(x):
+            return super().forward(x)
+        h, w = x.shape[2:]
+        around, weight = F.pad(x, (1, 1, 1, 1)).float(), self.weight[:, 0, :, :, None, None]  # autocast touches neither
+        out = self.bias[:, None, None]
+        for i in range(3):
+            for j in range(3):
+                out = out + around[:, :, i:i + h, j:j + w] * weight[:, i, j]
+        return out.to(x.dtype)
+
+
+class MainConv(Pointwise):
+    """1x1 convolution on the main path, always in float32: under bf16 autocast the signal itself would carry 8 bits and cap the PSNR that training
+    can see near 48 dB. Branches may run in bf16, sums stay in float32."""
 
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
@@ -67,8 +100,8 @@ class Block(nn.Module):
 
     def __init__(self, c):
         super().__init__()
-        self.inp, self.depth, self.out = nn.Conv2d(c, c, 1), nn.Conv2d(c, c, 3, padding=1, groups=c), nn.Conv2d(c, c, 1)
-        self.gate, self.mix = nn.Conv2d(c, 2 * c, 1), nn.Conv2d(c, c, 1)
+        self.inp, self.depth, self.out = Pointwise(c, c), Depthwise(c), Pointwise(c, c)
+        self.gate, self.mix = Pointwise(c, 2 * c), Pointwise(c, c)
         for last in (self.out, self.mix):
             last.weight.data.zero_()
             last.bias.data.zero_()
@@ -79,18 +112,33 @@ class Block(nn.Module):
         return x + self.mix(a * b.clamp(-1, 1))
 
 
+def products_last(x):
+    """x in channels_last where convolutions are products: PyTorch's shuffles give tensors in the other order, and what follows would copy them again and again."""
+    return x.contiguous(memory_format=torch.channels_last) if as_products(x) else x
+
+
+class PixelUnshuffle(nn.PixelUnshuffle):
+    def forward(self, x):
+        return products_last(super().forward(x))
+
+
+class PixelShuffle(nn.PixelShuffle):
+    def forward(self, x):
+        return products_last(super().forward(x))
+
+
 def down(cin, cout):
-    return nn.Sequential(nn.PixelUnshuffle(2), MainConv(4 * cin, cout))
+    return nn.Sequential(PixelUnshuffle(2), MainConv(4 * cin, cout))
 
 
 def up(cin, cout):
-    return nn.Sequential(MainConv(cin, 4 * cout), nn.PixelShuffle(2))
+    return nn.Sequential(MainConv(cin, 4 * cout), PixelShuffle(2))
 
 
 class Analysis(nn.Module):
     def __init__(self, c8, c16, m, n8, n16):
         super().__init__()
-        self.stem = nn.Sequential(nn.PixelUnshuffle(8), MainConv(192, c8))
+        self.stem = nn.Sequential(PixelUnshuffle(8), MainConv(192, c8))
         self.first = nn.Sequential(*[Block(c8) for _ in range(n8 // 2)])
         self.mod = Gain(c8)
         self.second = nn.Sequential(*[Block(c8) for _ in range(n8 - n8 // 2)])
@@ -110,7 +158,7 @@ class Synthesis(nn.Module):
         self.first = nn.Sequential(*[Block(c8) for _ in range(n8 // 2)])
         self.mod = Gain(c8)
         self.second = nn.Sequential(*[Block(c8) for _ in range(n8 - n8 // 2)])
-        self.last = nn.Sequential(MainConv(c8, 192), nn.PixelShuffle(8))
+        self.last = nn.Sequential(MainConv(c8, 192), PixelShuffle(8))
 
     def forward(self, y, q):
         x = self.first(self.head(y * self.gain(q))) * self.mod(q)
@@ -131,7 +179,7 @@ class EntropyNet(nn.Module):
         super().__init__()
         self.z_scale = Gain(nz, 1.0, 4.0)
         self.hyper = nn.Sequential(up(nz, c), Block(c), up(c, c), Block(c))
-        self.adapt = nn.ModuleList(nn.Conv2d(c + (m if k else 0), c, 1) for k in range(4))
+        self.adapt = nn.ModuleList(Pointwise(c + (m if k else 0), c) for k in range(4))
         self.trunk = nn.Sequential(Block(c), Block(c))
         self.params = MainConv(c, 2 * m)
         self.context_gain = 1 / 16
@@ -207,7 +255,7 @@ class Codec(nn.Module):
         if lambdas is not None:
             self.set_lambdas(lambdas)
         self.analysis, self.synthesis = Analysis(c8, c16, m, n8, n16), Synthesis(c8, c16, m, n8, n16)
-        self.hyper_analysis = nn.Sequential(nn.Conv2d(m, ce, 1), Block(ce), down(ce, ce), Block(ce), down(ce, nz))
+        self.hyper_analysis = nn.Sequential(Pointwise(m, ce), Block(ce), down(ce, ce), Block(ce), down(ce, nz))
         self.entropy = EntropyNet(m, nz, ce)
         self.register_buffer("thresholds", rounding_thresholds(), persistent=False)
 
@@ -220,6 +268,34 @@ class Codec(nn.Module):
         self.lambdas = nodes
         self.config["lambdas"] = nodes
 
+    def compile_parts(self):
+        """Let torch.compile work on the blocks and on what is computed for each value. Blocks of one shape share their code, so this takes a fraction of the
+        time that the whole network does, and the rest is quick without."""
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        for block in self.modules():
+            if isinstance(block, Block):
+                block.compile(dynamic=False)
+        self.code_step, self.y_bits = torch.compile(self.code_step, dynamic=False), torch.compile(self.y_bits, dynamic=False)
+
+    def code_step(self, mask, y, mean, index, y_hat, residual, indices, value):
+        """What one step adds, where `mask` is set, to the decoded values, the residuals, the scale indices and the values as coded."""
+        r = y - mean
+        with torch.no_grad():
+            step_value = round_cheaply(r, index, self.thresholds)
+            value = torch.where(mask, step_value, value)
+        symbol = r + (step_value - r).detach()
+        return torch.where(mask, symbol + mean, y_hat), torch.where(mask, r, residual), torch.where(mask, index, indices), value
+
+    def y_bits(self, value, residual, index, noise):
+        """Bits of y per image. In training they are those of the values that are coded, and from them the scales learn. What moves values learns from `noise`,
+        which is smooth."""
+        scale = scale_of(index)
+        out = bits(value, scale)
+        if noise is not None:
+            noisy = bits(residual + noise - 0.5, scale.detach())
+            out = out + (noisy - noisy.detach())
+        return out.sum((1, 2, 3))
+
     def forward(self, x, q):
         """Image and quality indices [B] -> reconstruction, bits of y and bits of z per image [B]."""
         y = self.analysis(x, q).float()
@@ -231,24 +307,12 @@ class Codec(nn.Module):
         features = self.entropy.hyper(z_hat / 4)
         y_hat = residual = index = value = torch.zeros_like(y)
         for k in range(4):
-            mask = groups_mask(k, *y.shape[2:], y.shape[1], y.device)
+            mask = products_last(groups_mask(k, *y.shape[2:], y.shape[1], y.device).expand_as(y))
             mean, step_index = self.entropy.step(k, features, y_hat)
             if not self.training:
                 step_index = step_index.round()
-            r = y - mean
-            with torch.no_grad():
-                step_value = round_cheaply(r, step_index, self.thresholds)
-                value = torch.where(mask, step_value, value)
-            symbol = r + (step_value - r).detach()
-            y_hat = torch.where(mask, symbol + mean, y_hat)
-            residual, index = torch.where(mask, r, residual), torch.where(mask, step_index, index)
-        scale = scale_of(index)
-        y_bits = bits(value, scale)
-        if self.training:
-            # The bits are those of the values that are coded, and from them the scales learn. What moves values learns from noise, which is smooth.
-            noisy = bits(residual + torch.rand_like(residual) - 0.5, scale.detach())
-            y_bits = y_bits + (noisy - noisy.detach())
-        y_bits = y_bits.sum((1, 2, 3))
+            y_hat, residual, index, value = self.code_step(mask, y, mean, step_index, y_hat, residual, index, value)
+        y_bits = self.y_bits(value, residual, index, torch.rand_like(residual) if self.training else None)
         return self.synthesis(y_hat, q), y_bits, z_bits
 
 

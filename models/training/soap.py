@@ -22,37 +22,100 @@ class Soap(torch.optim.Optimizer):
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, refresh_every=refresh_every, gram_every=gram_every,
                                       largest=largest, together=together))
         self.rotate_in = rotate_in
+        self.rates: dict[int, Tensor] = {}             # by group, on its device
+        self.graph: torch.cuda.CUDAGraph | None = None
 
     @torch.no_grad()
     def step(self, closure=None):
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")  # with TF32, directions of small gradients would drown in the errors of large ones
+        try:
+            self.follow()
+            self.set_rates()
+            if self.graph is None:
+                self.update()
+            else:
+                self.graph.replay()
+        finally:
+            torch.set_float32_matmul_precision(precision)
+
+    def follow(self) -> None:
+        """Gram matrices and bases, whose turn it is."""
         for group in self.param_groups:
-            beta1, beta2, beta_gram = group["betas"]
             for turn, bucket in enumerate(buckets(group["params"], group["together"])):
-                grad = gradients(bucket)
                 state = self.state[bucket[0]]  # of all in the bucket
                 if not state:
+                    grad = gradients(bucket)
                     state["step"] = 0
                     state["first"], state["second"] = torch.zeros_like(grad), torch.zeros_like(grad)
                     rotated = [grad.dim() == 3 and n <= group["largest"] for n in grad.shape[1:]]
                     state["gram"] = [gram(grad, side) if r else None for side, r in enumerate(rotated)]
                     state["basis"] = [None if g is None else eigenbases(g).to(self.rotate_in) for g in state["gram"]]
                 state["step"] += 1
-                n = state["step"]
-                if (n + turn) % group["gram_every"] == 0:
+                turn += state["step"]
+                if turn % group["gram_every"] == 0:
+                    grad = gradients(bucket)
                     for side, average in enumerate(state["gram"]):
                         if average is not None:
-                            average.lerp_(gram(grad, side), 1 - beta_gram)
-                if (n + turn) % group["refresh_every"] == 0:
+                            average.lerp_(gram(grad, side), 1 - group["betas"][2])
+                if turn % group["refresh_every"] == 0:
                     refresh(state, self.rotate_in)
-                grad = self.rotate(grad, state["basis"], back=False)
+
+    def set_rates(self) -> None:
+        """What changes from step to step, for `update`: learning rate over the correction of the first moment, correction of the second, decay of weights."""
+        for i, group in enumerate(self.param_groups):
+            n, device = self.state[group["params"][0]]["step"], group["params"][0].device
+            beta1, beta2, _ = group["betas"]
+            rates = torch.tensor([group["lr"] / (1 - beta1 ** n), 1 - beta2 ** n, 1 - group["lr"] * group["weight_decay"]], dtype=torch.float32)
+            if i not in self.rates:
+                self.rates[i] = rates.to(device)
+            elif device.type == "cuda":
+                self.rates[i].copy_(rates.pin_memory(), non_blocking=True)
+            else:
+                self.rates[i].copy_(rates)
+
+    def update(self) -> None:
+        """Moments and parameters: the part that is the same in each step, and that reads and writes the same memory."""
+        for i, group in enumerate(self.param_groups):
+            beta1, beta2, _ = group["betas"]
+            rate, correction, keep = self.rates[i].unbind()
+            for bucket in buckets(group["params"], group["together"]):
+                state = self.state[bucket[0]]
+                grad = self.rotate(gradients(bucket), state["basis"], back=False)
                 first, second = state["first"], state["second"]
                 first.lerp_(grad, 1 - beta1)
                 second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-                update = first / ((second / (1 - beta2 ** n)).sqrt_().add_(group["eps"]))
+                update = first / ((second / correction).sqrt_().add_(group["eps"]))
                 update = self.rotate(update, state["basis"], back=True)
                 if group["weight_decay"]:
-                    torch._foreach_mul_(bucket, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(bucket, parts(update, bucket), alpha=-group["lr"] / (1 - beta1 ** n))
+                    torch._foreach_mul_(bucket, keep)
+                torch._foreach_add_(bucket, parts(update * -rate, bucket))
+
+    @torch.no_grad()
+    def capture(self) -> None:
+        """Make `update` a CUDA graph: of its two thousand kernels each takes less time than starting it. To be called between two steps; from then on the
+        gradients of all parameters have to be where they are now."""
+        changed = [*(p for group in self.param_groups for p in group["params"]), *(s[k] for s in self.state.values() for k in ("first", "second"))]
+        before = [t.clone() for t in changed]
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                self.update()
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self.update()
+            self.graph = graph
+        finally:
+            torch.set_float32_matmul_precision(precision)
+            torch._foreach_copy_(changed, before)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.graph = None  # it works on the memory of the old state
+        super().load_state_dict(state_dict)
 
     def rotate(self, x: Tensor, basis: list[Tensor | None], back: bool) -> Tensor:
         """Into the eigenbasis, or back."""
@@ -103,16 +166,32 @@ def eigenbases(gram: Tensor) -> Tensor:
     return torch.linalg.eigh(normalised(gram))[1].flip(2).contiguous()
 
 
+FLOOR = 1e-6  # added to the eigenvalues, of which the largest is about 1: directions without gradients stay where they are
+
+
+def orthonormal(columns: Tensor, otherwise: Tensor) -> Tensor:
+    """Gram-Schmidt on the columns of each matrix [N, n, n], by two rounds of Cholesky decompositions, which a GPU does for all matrices together while it would
+    do their Householder transforms one by one. A matrix whose columns are not independent becomes that of `otherwise`."""
+    q = columns / torch.linalg.vector_norm(columns, dim=1, keepdim=True).clamp_min(1e-30)
+    good = None
+    for _ in range(2):
+        lower, info = torch.linalg.cholesky_ex(q.mT @ q)
+        q = torch.linalg.solve_triangular(lower.mT, q, upper=True, left=False)
+        good = (info == 0) if good is None else good & (info == 0)
+    good &= torch.isfinite(q).all(2).all(1)
+    return torch.where(good[:, None, None], q, otherwise)
+
+
 def refresh(state: dict, dtype: torch.dtype) -> None:
     """One step of orthogonal iteration for both bases, which are kept as `dtype`; the moments follow, the second one as far as the order of its columns goes."""
     for side, (average, basis) in enumerate(zip(state["gram"], state["basis"])):
         if average is None:
             continue
         basis = basis.to(dtype).float()
-        product = normalised(average) @ basis
-        order = (basis * product).sum(1).argsort(1, descending=True)
-        new = torch.linalg.qr(product.take_along_dim(order[:, None], 2))[0]
+        product = normalised(average) @ basis + FLOOR * basis
+        order = (basis * product).sum(1).argsort(1, descending=True)[:, None]
+        new = orthonormal(product.take_along_dim(order, 2), basis.take_along_dim(order, 2))
         turn = new.mT @ basis
-        state["second"] = state["second"].take_along_dim(order[:, :, None] if side == 0 else order[:, None], side + 1)
-        state["first"] = turn @ state["first"] if side == 0 else state["first"] @ turn.mT
-        state["basis"][side] = new.to(dtype)
+        state["second"].copy_(state["second"].take_along_dim(order.mT if side == 0 else order, side + 1))
+        state["first"].copy_(turn @ state["first"] if side == 0 else state["first"] @ turn.mT)
+        state["basis"][side].copy_(new)  # in place: a captured step knows where they are

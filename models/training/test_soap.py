@@ -133,3 +133,14 @@ def test_zero_gradients_do_no_harm() -> None:
         w.grad = torch.zeros_like(w)
         optimiser.step()
     assert torch.equal(w, torch.ones(8, 8, 1, 1))
+
+
+def test_what_is_captured_stays_in_its_memory() -> None:
+    """`update` is replayed on the memory that it was captured with, and every turn of the bases has to leave it there."""
+    p = Problem()
+    optimiser = Soap(p.parameters(), lr=1e-2, refresh_every=2, gram_every=1)
+    p.train(optimiser, 1)
+    places = lambda: [t.data_ptr() for state in optimiser.state.values() for t in (state["first"], state["second"], *state["basis"]) if t is not None]
+    before = places()
+    p.train(optimiser, 6)
+    assert places() == before and len(before) == 6

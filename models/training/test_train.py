@@ -41,7 +41,7 @@ def arguments(out: Path, pictures: Path, *more: str):
 
 
 def pool_of(a) -> Pool:
-    return Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed)
+    return Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed, a.vary)
 
 
 def weights(t: train.Trainer) -> torch.Tensor:
@@ -53,6 +53,60 @@ def test_shapes() -> None:
     x_hat, y_bits, z_bits = net(torch.rand(3, 3, 128, 192), torch.tensor([0, 31, 63]))
     assert x_hat.shape == (3, 3, 128, 192) and y_bits.shape == z_bits.shape == (3,)
     assert net.analysis(torch.rand(1, 3, 64, 128), torch.tensor([5])).shape == (1, 64, 4, 8)
+
+
+def test_products_are_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed on CUDA, here on a processor: the same, and in channels_last all along."""
+    monkeypatch.setattr(torch, "rand_like", lambda t: torch.full_like(t, 0.3))
+    torch.manual_seed(0)
+    net = model.init_linear(model.Codec(**tiny.CONFIG)).to(memory_format=torch.channels_last)
+    for block in net.modules():
+        if isinstance(block, model.Block):  # they start as nothing
+            block.out.weight.data.normal_(std=0.05)
+            block.mix.weight.data.normal_(std=0.05)
+    x, q = torch.rand(2, 3, 128, 64).contiguous(memory_format=torch.channels_last), torch.tensor([10.0, 50.0])
+
+    def results() -> list[torch.Tensor]:
+        x_hat, y_bits, z_bits = net(x, q)
+        return [x_hat, y_bits, z_bits, *torch.autograd.grad(1000 * x_hat.square().mean() + (y_bits + z_bits).mean(), list(net.parameters()))]
+
+    expected = results()
+    monkeypatch.setattr(model, "as_products", lambda x: True)
+    orders = []
+    for layer in net.modules():
+        if isinstance(layer, model.Pointwise):
+            layer.register_forward_pre_hook(lambda _, inputs: orders.append(inputs[0].is_contiguous(memory_format=torch.channels_last)))
+    for ours, theirs in zip(results(), expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.detach().abs().max()))
+    assert len(orders) > 50 and all(orders)
+
+
+def test_compiled_parts_are_shared() -> None:
+    """Blocks of one shape are compiled once, and nothing changes."""
+    net = model.Codec(**tiny.CONFIG)
+    count = []
+    compiler = lambda graph, inputs: count.append(1) or graph.forward
+    x, q = torch.rand(1, 3, 64, 64), torch.tensor([30.0])
+    torch.manual_seed(0)
+    expected = net(x, q)
+    with pytest.MonkeyPatch.context() as patch:
+        whole = torch.compile
+        patch.setattr(torch, "compile", lambda f, **options: whole(f, backend=compiler, **options))
+        names = list(net.state_dict())
+        net.compile_parts()
+    torch.manual_seed(0)
+    for ours, theirs in zip(net(x, q), expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert list(net.state_dict()) == names and 4 <= len(count) <= 10
+
+
+def test_weighted_alike() -> None:
+    """The tilt: what a good codec needs at each lambda comes to about the same loss."""
+    x = torch.zeros(4, 3, 8, 8)
+    for lam, bpp, mse in ((0.0005, 0.061, 177.0), (0.0146, 0.468, 34.7), (0.103, 1.48, 7.06), (1.1, 3.1, 2.22)):
+        x_hat = torch.full_like(x, mse ** 0.5 / 255)
+        loss = train.losses(torch.full((4,), lam), x, x_hat, torch.full((4,), bpp * 64), 4.0)[0]
+        assert 0.5 < float(loss) < 1.5
 
 
 def test_lambdas() -> None:
@@ -107,6 +161,17 @@ def test_one_extreme_crop_does_not_take_the_whole_gradient() -> None:
         shares[cap] = float(size[3] / size.sum())
         x_hat.grad = None
     assert shares[0.0] > 0.95 and shares[4.0] < 0.5
+
+
+def test_varied_crops(pictures: Path) -> None:
+    """Part of the batches is made smaller, part of the crops darker, and all stay pictures."""
+    pool = Pool([pictures], "cpu", {}, 0, 0, vary=0.5)
+    random = torch.Generator().manual_seed(3)
+    batches = [pool.draw(8, 64, random) for _ in range(40)]
+    assert all(b.shape == (8, 3, 64, 64) and b.min() >= 0 and b.max() <= 1 for b in batches)
+    on_the_grid = lambda t: bool(((t * 255 - (t * 255).round()).abs() < 1e-3).all())
+    plain = [sum(on_the_grid(crop) for crop in b) for b in batches]  # crops that are neither smaller nor darker
+    assert 8 < sum(n == 0 for n in plain) < 32 and 40 < sum(plain) < 140
 
 
 def test_schedule(tmp_path: Path, pictures: Path) -> None:

@@ -4,9 +4,11 @@
     python train.py --data FOLDER... --out RUN --resume CHECKPOINT      from the weights of any checkpoint, with a schedule of its own
     python train.py --out RUN --continue                                go on with RUN, which was stopped
 
-On CUDA: bfloat16, channels_last, compiled, data on the device. On a processor: bfloat16 and channels_last (a preloaded jemalloc helps, and on quiet
+On CUDA: bfloat16, channels_last, compiled, each step replayed as a CUDA graph, data on the device. On a processor: bfloat16 and channels_last (a preloaded jemalloc helps, and on quiet
 cores OMP_WAIT_POLICY=active). The learning rate falls along a cosine over --minutes or --steps, whichever ends sooner, and the last part of
 a run uses larger patches. FOLDERs hold pictures and shards of data.py; what arrives there while the run goes on is taken in.
+
+A number in the file RUN/minutes replaces --minutes while the run goes on.
 
 RUN gets last.pt (weights, moving average, optimiser, state of the schedule and of the random numbers: to resume or continue), ema.pt (moving average in 16
 bits: to export), log.jsonl and curves.png. SIGTERM and Ctrl-C end a run after the step at hand, with everything saved.
@@ -28,6 +30,7 @@ import model
 from data import WINDOW, Pool
 from soap import Soap
 
+TILT = 0.45                                    # bits per pixel + lambda * squared error grows about so: a hundredth of it is worth alike at all qualities
 EMA = 0.9995                                   # of the moving average of the weights
 SCAN_SECONDS = 60
 DEFAULTS = {"cuda": dict(batch=32, patch=256, final_patch=384), "cpu": dict(batch=8, patch=128, final_patch=256)}
@@ -60,14 +63,17 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
     p.add_argument("--cap", type=float, default=4.0, help="a crop counts at most this many times the median of its batch; 0: no limit. Keeps noise and other "
                    "synthetic extremes from taking the whole gradient")
+    p.add_argument("--tilt", type=float, default=TILT, help="qualities weigh by lambda to the power of minus this: larger favours small files")
     p.add_argument("--graphics", type=float, default=0.1, help="part of graphics in the crops")
     p.add_argument("--synthetic", type=float, default=0.06, help="part of synthetic pictures in the crops")
     p.add_argument("--synthetic-count", type=int, default=192, help="how many synthetic pictures to make")
+    p.add_argument("--vary", type=float, default=0.5, help="part of the batches that is made smaller first, and of the crops whose brightness is changed")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch on the processor")
     p.add_argument("--device", choices=("cuda", "cpu"), help="[default: cuda where there is one]")
     p.add_argument("--float32", action="store_true", help="no bfloat16")
     p.add_argument("--no-compile", action="store_true", help="no torch.compile on CUDA")
+    p.add_argument("--no-capture", action="store_true", help="no CUDA graphs")
     p.add_argument("--save-minutes", type=float, default=4)
     p.add_argument("--log-every", type=int, default=100, help="steps")
     a = p.parse_args(argv)
@@ -96,13 +102,17 @@ def draw_qualities(batch: int, random: torch.Generator) -> torch.Tensor:
     return q.floor().clamp(0, model.QUALITIES - 1)
 
 
-def losses(lam: torch.Tensor, x: torch.Tensor, x_hat: torch.Tensor, bits: torch.Tensor, cap: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Loss of the batch, bits per pixel [B], mean squared error on 0..255 [B]. The weight keeps high qualities from having all the gradient."""
+def losses(lam: torch.Tensor, x: torch.Tensor, x_hat: torch.Tensor, bits: torch.Tensor, cap: float,
+           tilt: float = TILT) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Loss of the batch, bits per pixel [B], mean squared error on 0..255 [B]. A weight of lambda to the power of -`tilt` keeps high qualities from having
+    all the gradient."""
     bpp = bits / (x.shape[2] * x.shape[3])
     mse = ((x_hat.float() - x) ** 2).mean((1, 2, 3)) * 255 ** 2
-    each = (lam / 0.02) ** -0.25 * (bpp + lam * mse)
+    each = (lam / 0.02) ** -tilt * (bpp + lam * mse)
     if cap:
-        each = each * (cap * each.detach().quantile(0.5) / each.detach()).clamp(max=1)
+        ranked = each.detach().sort()[0]
+        median = (ranked[(len(ranked) - 1) // 2] + ranked[len(ranked) // 2]) / 2
+        each = each * (cap * median / each.detach()).clamp(max=1)
     return each.mean(), bpp, mse
 
 
@@ -147,11 +157,17 @@ class Trainer:
                 if "fused" in group:
                     group["fused"] = self.cuda  # it may come from another device
             self.optimiser.load_state_dict(state["optimiser"])
-        self.run = torch.compile(net, dynamic=False) if self.cuda and not a.no_compile else net
+        if self.cuda and not a.no_compile:
+            net.compile_parts()
+        self.grad = torch.zeros(sum(w.numel() for w in self.weights), device=a.device)  # where the optimiser finds it
+        for w, g in zip(self.weights, self.grad.split([w.numel() for w in self.weights])):
+            w.grad = g.view(w.shape)
+        self.captured: dict[torch.Size, Captured] = {}
+        self.capture = self.cuda and not a.no_capture
         self.random = torch.Generator().manual_seed(a.seed + self.step)
         torch.manual_seed(a.seed + self.step)
         self.minutes_before, self.start = 0.0, time.time()
-        self.skipped = 0
+        self.not_finite = torch.zeros((), dtype=torch.long, device=a.device)
 
     @classmethod
     def going_on(cls, a: argparse.Namespace, state: dict) -> Trainer:
@@ -165,7 +181,8 @@ class Trainer:
         lambdas, a.lambdas, fresh, a.fresh_optimiser = a.lambdas, None, a.fresh_optimiser, False
         t = cls(a, state)
         a.lambdas, a.fresh_optimiser = lambdas, fresh
-        t.first, t.resumed, t.minutes_before, t.skipped = run["first"], run["resumed"], run["minutes"], run["skipped"]
+        t.first, t.resumed, t.minutes_before = run["first"], run["resumed"], run["minutes"]
+        t.not_finite += run["skipped"]
         t.random.set_state(run["random"])
         torch.set_rng_state(run["torch_random"])
         if t.cuda and "cuda_random" in run:
@@ -175,6 +192,11 @@ class Trainer:
     @property
     def minutes(self) -> float:
         return self.minutes_before + (time.time() - self.start) / 60
+
+    @property
+    def skipped(self) -> int:
+        """Steps with gradients that were not finite. On CUDA reading this waits for all that is under way."""
+        return int(self.not_finite)
 
     @property
     def progress(self) -> float:
@@ -190,27 +212,59 @@ class Trainer:
         a = self.a
         return (a.final_batch, a.final_patch) if progress >= 1 - a.final_part else (a.batch, a.patch)
 
+    def gradients(self, x: torch.Tensor, q: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Crops [B, 3, P, P], their qualities [B] and lambdas [B] on the device: loss, bits per pixel [B], squared error [B], norm of the gradient, and the
+        gradient of all weights in one vector, clipped; zeros where it is not finite."""
+        with torch.autocast(self.a.device, dtype=torch.bfloat16, enabled=not self.a.float32, cache_enabled=not self.cuda):  # a captured step has no cache
+            x_hat, y_bits, z_bits = self.net(x, q)
+        loss, bpp, mse = losses(lam, x, x_hat, y_bits + z_bits, self.a.cap, self.a.tilt)
+        grads = torch.autograd.grad(loss, self.weights, allow_unused=True, materialize_grads=True)
+        grad = torch.cat([g.flatten() for g in grads])
+        norm = torch.linalg.vector_norm(grad)
+        finite = torch.isfinite(norm)
+        self.not_finite += ~finite
+        grad = torch.where(finite, grad * (self.a.clip / (norm + 1e-6)).clamp(max=1), 0)
+        return loss.detach(), bpp.detach(), mse.detach(), norm, grad
+
+    def prepare(self, x: torch.Tensor) -> Captured | None:
+        """Capture steps of this shape, and once the optimiser knows its state that too, if not done yet. The run goes on without what cannot be captured."""
+        if not self.capture:
+            return None
+        try:
+            if x.shape not in self.captured:
+                self.captured[x.shape] = Captured(self, x)
+            if isinstance(self.optimiser, Soap) and self.optimiser.graph is None and self.optimiser.state:
+                self.optimiser.capture()
+        except Exception as e:  # a compiler or a driver may fail in many ways
+            self.capture = False
+            print(f"steps cannot be captured: {type(e).__name__}: {str(e)[-2000:]}", flush=True)
+            torch.cuda.synchronize()
+        return self.captured.get(x.shape)
+
     def train_step(self, x: torch.Tensor, q: torch.Tensor, lr: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None:
-        """One step on crops [B, 3, P, P] at qualities [B]: loss, bits per pixel [B], squared error [B], norm of the gradient. None if something was not
-        finite: the weights stay as they were then."""
+        """One step on crops [B, 3, P, P] on the device, at qualities [B] in memory: loss, bits per pixel [B], squared error [B], norm of the gradient. If
+        something was not finite, None, and the weights stay as they were; on CUDA, which is not waited for, the gradient counts as zero instead."""
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.a.device, dtype=torch.bfloat16, enabled=not self.a.float32):
-            x_hat, y_bits, z_bits = self.run(x, q)
-        loss, bpp, mse = losses(model.lambda_of(q, self.net.lambdas), x, x_hat, y_bits + z_bits, self.a.cap)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.a.clip)
+        lam = model.lambda_of(q, self.net.lambdas)
+        captured = self.prepare(x)
         self.step += 1
-        if not torch.isfinite(norm):
-            self.skipped += 1
+        if captured:
+            *result, grad = captured(x, q, lam)
+        else:
+            *result, grad = self.gradients(x, self.on_device(q), self.on_device(lam))
+        if not self.cuda and not torch.isfinite(result[3]):
             return None
+        self.grad.copy_(grad)
         self.optimiser.step()
         keep = EMA if self.resumed else min(EMA, 1 - 1 / (1 + (self.step - self.first) / 10))
         with torch.no_grad():
             torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - keep)
-        return loss.detach(), bpp.detach(), mse.detach(), norm
+        return tuple(result)
+
+    def on_device(self, t: torch.Tensor) -> torch.Tensor:
+        return t.pin_memory().to(self.a.device, non_blocking=True) if self.cuda else t
 
     def advance(self, pool: Pool) -> tuple[torch.Tensor, tuple | None, float]:
         """One step of the schedule: qualities, what `train_step` gave, learning rate."""
@@ -218,7 +272,7 @@ class Trainer:
         batch, patch = self.sizes(progress)
         lr = self.learning_rate(progress)
         x = pool.draw(batch, patch, self.random)
-        q = draw_qualities(batch, self.random).to(self.a.device)
+        q = draw_qualities(batch, self.random)
         return q, self.train_step(x, q, lr), lr
 
     def checkpoint(self) -> dict:
@@ -238,6 +292,29 @@ class Trainer:
         curves.plot([out], out / "curves.png")
 
 
+class Captured:
+    """`Trainer.gradients` for crops of one shape as a CUDA graph: its thousand kernels are started at once. Results are overwritten by the next call."""
+
+    def __init__(self, trainer: Trainer, x: torch.Tensor):
+        self.x, self.q, self.lam = x.clone(), torch.zeros(len(x), device=x.device), torch.full((len(x),), 0.01, device=x.device)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):  # compiles, and makes libraries allocate what they need
+                trainer.gradients(self.x, self.q, self.lam)
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.result = trainer.gradients(self.x, self.q, self.lam)
+
+    def __call__(self, x: torch.Tensor, q: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.x.copy_(x)
+        self.q.copy_(q.pin_memory(), non_blocking=True)
+        self.lam.copy_(lam.pin_memory(), non_blocking=True)
+        self.graph.replay()
+        return self.result
+
+
 class Sums:
     """Sums between two lines of the log, on the device, so that they cost no waiting."""
 
@@ -247,9 +324,12 @@ class Sums:
 
     def add(self, q: torch.Tensor, result: tuple) -> None:
         loss, bpp, mse, norm = result
+        band = (q * 4 / model.QUALITIES).long()
+        if bpp.is_cuda:
+            band = band.pin_memory().to(bpp.device, non_blocking=True)
         self.all += torch.stack([loss, norm, torch.ones_like(loss)])
         psnr = 10 * torch.log10(255 ** 2 / mse.clamp_min(0.01))
-        self.bands.index_add_(0, (q * 4 / model.QUALITIES).long(), torch.stack([bpp, mse, psnr, torch.ones_like(bpp)], 1))
+        self.bands.index_add_(0, band, torch.stack([bpp, mse, psnr, torch.ones_like(bpp)], 1))
 
     def row(self) -> dict:
         """Means over what was added since the last row."""
@@ -273,7 +353,7 @@ def main(argv: list[str] | None = None) -> None:
     state = torch.load(source, map_location="cpu", weights_only=True) if source else None
     t = Trainer.going_on(a, state) if a.go_on else Trainer(a, state)
     del state
-    pool = Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed)
+    pool = Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed, a.vary)
     print(f"{pool.describe()}; {a.device}, {sum(w.numel() for w in t.weights) / 1e6:.2f} M parameters, from step {t.step}", flush=True)
     while set(pool.kinds) <= {"synthetic"}:
         if t.progress >= 1:
@@ -291,6 +371,8 @@ def main(argv: list[str] | None = None) -> None:
             if result:
                 sums.add(q, result)
             if t.step % a.log_every == 0:
+                if (a.out / "minutes").exists():
+                    a.minutes = float((a.out / "minutes").read_text())
                 row = dict(step=t.step, minutes=round(t.minutes, 2), lr=lr, **sums.row(), skipped=t.skipped)
                 print(json.dumps(row), flush=True)
                 log.write(json.dumps(row) + "\n")
