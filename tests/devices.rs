@@ -147,7 +147,7 @@ fn check_kodak(pick: impl Fn(&str) -> bool) {
                 sum / count,
                 100. * size
             );
-            assert!(largest <= MAX && worst < MEAN && size < 0.005 && count > 0.);
+            assert!(largest <= MAX && worst < MEAN && size < 0.01 && count > 0.);
         }
     }
 }
