@@ -3,6 +3,7 @@
 use super::super::transforms::Stages;
 use super::super::{BAND, Progress, report};
 use super::Layout;
+use super::padding::{Margin, Pixel, RightEdge, bottom_edge};
 use crate::net::{Analysis, Engine, INPUTS, Model, Tensor};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT};
@@ -29,6 +30,7 @@ pub(super) struct LatentRows<'a, S, F> {
     next_cell_row: usize,
     /// Rows of samples of the band at hand.
     band: Vec<S>,
+    right_edge: RightEdge,
     /// Latents that have been computed but not taken.
     ready: Vec<i32>,
 }
@@ -39,6 +41,7 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
         let rows = (BAND * 8).min(layout.height() as usize);
         Ok(Self {
             band: try_filled(rows * layout.row_len(), S::default())?,
+            right_edge: RightEdge::default(),
             source,
             layout,
             analysis,
@@ -83,28 +86,34 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
         (self.next_cell_row as u32 * 8).min(self.layout.height() - 1)
     }
 
-    /// The next rows of cells: `[row][column][8 rows][8 pixels][3]`, the picture extended by its last row and column (SPEC 6).
+    /// The next rows of cells: `[row][column][8 rows][8 pixels][3]`, of the picture as `padding` extends it (SPEC 6).
     fn cells(&mut self, engine: &Engine, rows: usize) -> Result<Tensor> {
         let (width, row_len, channels) = (self.layout.width() as usize, self.layout.row_len(), self.layout.channels());
         // A band has one row of the picture at least: padding is less than 64 rows, and so many are the fewest that a band has.
         let lines = (rows * 8).min(self.layout.height() as usize - self.next_cell_row * 8);
         let samples = &mut self.band[..lines * row_len];
         (self.source)(samples)?;
-        let samples = &*samples;
+        let (samples, shift, padded_width) = (&*samples, self.input_shift, self.cell_columns * 8);
+        let pixel = |row: usize, column: usize| -> Pixel {
+            let source = &samples[row * row_len + column * channels.count()..][..channels.count()];
+            if channels.is_gray() { [source[0].to_input(shift); 3] } else { std::array::from_fn(|c| source[c].to_input(shift)) }
+        };
+        let right: Vec<Margin> =
+            if padded_width > width { (0..lines).map(|row| self.right_edge.next(width, |column| pixel(row, column))).collect() } else { Vec::new() };
+        let extended = |row: usize, column: usize| if column < width { pixel(row, column) } else { right[row].pixel(column - width) };
+        let below = if rows * 8 > lines {
+            let last: Vec<Pixel> = (0..padded_width).map(|column| extended(lines - 1, column)).collect();
+            bottom_edge(&last)
+        } else {
+            Vec::new()
+        };
         let mut cells = engine.tensor(rows, self.cell_columns, INPUTS)?;
-        let shift = self.input_shift;
-        engine.pieces(cells.data_mut(), self.cell_columns * INPUTS, |row, piece| {
+        engine.pieces(cells.data_mut(), self.cell_columns * INPUTS, |cell_row, piece| {
             for i in 0..8 {
-                let line = &samples[(row * 8 + i).min(lines - 1) * row_len..][..row_len];
-                for (column, cell) in piece.chunks_exact_mut(INPUTS).enumerate() {
-                    for (j, pixel) in cell[i * 24..][..24].chunks_exact_mut(3).enumerate() {
-                        let source = &line[(column * 8 + j).min(width - 1) * channels.count()..][..channels.count()];
-                        if channels.is_gray() {
-                            pixel.fill(source[0].to_input(shift));
-                        } else {
-                            pixel.iter_mut().zip(source).for_each(|(p, s)| *p = s.to_input(shift));
-                        }
-                    }
+                let row = cell_row * 8 + i;
+                let pixels = piece.chunks_exact_mut(INPUTS).flat_map(|cell| cell[i * 24..][..24].chunks_exact_mut(3)).enumerate();
+                for (column, to) in pixels {
+                    to.copy_from_slice(&if row < lines { extended(row, column) } else { below[column].pixel(row - lines) });
                 }
             }
         });

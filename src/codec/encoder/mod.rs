@@ -2,6 +2,7 @@
 
 mod latents;
 mod layout;
+mod padding;
 mod reuse;
 mod search;
 mod target;
