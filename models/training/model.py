@@ -271,7 +271,9 @@ class Codec(nn.Module):
     def compile_parts(self):
         """Let torch.compile work on the blocks and on what is computed for each value. Blocks of one shape share their code, so this takes a fraction of the
         time that the whole network does, and the rest is quick without."""
-        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        config = torch._dynamo.config
+        limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # its name before PyTorch 2.7
+        setattr(config, limit, max(64, getattr(config, limit)))
         for block in self.modules():
             if isinstance(block, Block):
                 block.compile(dynamic=False)

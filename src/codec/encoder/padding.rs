@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn edges_fade_to_averages() {
-        let stripes = |x: usize| if x % 2 == 0 { [1000, -1000, 0] } else { [3000, 1000, 0] };
+        let stripes = |x: usize| if x.is_multiple_of(2) { [1000, -1000, 0] } else { [3000, 1000, 0] };
         let margin = RightEdge::default().next(64, stripes);
         assert_eq!(margin, Margin { edge: [3000, 1000, 0], average: [2000, 0, 0] });
         assert_eq!([0, 3, 7, 30].map(|d| margin.pixel(d)), [[2875, 875, 0], [2500, 500, 0], [2000, 0, 0], [2000, 0, 0]]);
