@@ -19,6 +19,7 @@ import tiny
 import train
 from data import Pool
 from test_data import photo
+from test_soap import FakeGraphs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -207,6 +208,34 @@ def test_steps_that_are_not_finite_change_nothing(tmp_path: Path, pictures: Path
     before = weights(t)
     assert t.train_step(torch.full((2, 3, 64, 64), math.nan), torch.tensor([1.0, 60.0]), 1e-3) is None
     assert t.skipped == 1 and torch.equal(weights(t), before)
+
+
+def test_captured_steps(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps by CUDA graphs, with graphs that a processor has too."""
+    plain, captured = (train.Trainer(arguments(tmp_path, pictures)) for _ in range(2))
+    captured.capture = True
+
+    def again() -> None:
+        for part in captured.captured.values():
+            for old, new in zip(part.result, captured.gradients(part.x, part.q, part.lam)):
+                old.copy_(new)
+
+    fake = FakeGraphs(monkeypatch, again)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: t)
+    monkeypatch.setattr(torch, "rand_like", lambda t: torch.full_like(t, 0.3))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(captured.optimiser, "capture", lambda: None)  # test_soap.py has that
+    x, q = pool_of(plain.a).draw(4, 64, plain.random), torch.tensor([0.0, 20, 40, 63])
+    for i in range(3):
+        for t in (plain, captured):
+            result = t.train_step(x, q, 1e-3)
+        assert torch.equal(weights(plain), weights(captured)) and fake.graph.replays == i + 1
+    assert captured.capture and len(captured.captured) == 1 and result[1].shape == (4,)
+    # What cannot be captured is done without.
+    failing = train.Trainer(arguments(tmp_path, pictures))
+    failing.capture = True
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: 1 / 0)
+    assert failing.train_step(x, q, 1e-3) is not None and not failing.capture and not failing.captured
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, pictures: Path) -> None:
