@@ -270,8 +270,9 @@ class Codec(nn.Module):
 
     def compile_parts(self):
         """Let torch.compile work on the blocks and on what is computed for each value. Blocks of one shape share their code, so this takes a fraction of the
-        time that the whole network does, and the rest is quick without."""
+        time that the whole network does, and the rest is quick without. What cannot be compiled runs as it is."""
         config = torch._dynamo.config
+        config.suppress_errors = True
         limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # its name before PyTorch 2.7
         setattr(config, limit, max(64, getattr(config, limit)))
         for block in self.modules():

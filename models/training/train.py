@@ -4,11 +4,10 @@
     python train.py --data FOLDER... --out RUN --resume CHECKPOINT      from the weights of any checkpoint, with a schedule of its own
     python train.py --out RUN --continue                                go on with RUN, which was stopped
 
-On CUDA: bfloat16, channels_last, compiled, each step replayed as a CUDA graph, data on the device. On a processor: bfloat16 and channels_last (a preloaded jemalloc helps, and on quiet
-cores OMP_WAIT_POLICY=active). The learning rate falls along a cosine over --minutes or --steps, whichever ends sooner, and the last part of
-a run uses larger patches. FOLDERs hold pictures and shards of data.py; what arrives there while the run goes on is taken in.
-
-A number in the file RUN/minutes replaces --minutes while the run goes on.
+On CUDA: bfloat16, channels_last, compiled, each step replayed as a CUDA graph, data on the device. On a processor: bfloat16 and channels_last (a
+preloaded jemalloc helps, and on quiet cores OMP_WAIT_POLICY=active). The learning rate falls along a cosine over --minutes or --steps, whichever ends
+sooner, and the last part of a run uses larger patches. FOLDERs hold pictures and shards of data.py; what arrives there while the run goes on is taken in,
+and a number in the file RUN/minutes replaces --minutes.
 
 RUN gets last.pt (weights, moving average, optimiser, state of the schedule and of the random numbers: to resume or continue), ema.pt (moving average in 16
 bits: to export), log.jsonl and curves.png. SIGTERM and Ctrl-C end a run after the step at hand, with everything saved.
