@@ -147,7 +147,9 @@ fn check_kodak(pick: impl Fn(&str) -> bool) {
                 sum / count,
                 100. * size
             );
-            assert!(largest <= MAX && worst < MEAN && size < 0.01 && count > 0.);
+            // A file of 3 KB at index 8: some twenty bytes.
+            let most = if quality == 8 { 0.01 } else { 0.005 };
+            assert!(largest <= MAX && worst < MEAN && size < most && count > 0.);
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The pictures are not part of the project: the environment variable `AEI_KODAK` names their folder (`kodim01.png` …); without it and without
 //! `../shared/data/kodak` these tests do nothing but say so.
-#![cfg(feature = "files")]
+#![cfg(all(feature = "files", feature = "metrics"))]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aei::{Decoder, Encoder, Quality};
@@ -17,12 +18,14 @@ fn folder() -> Option<PathBuf> {
     Some(folder)
 }
 
-/// Checks the pictures and qualities that `pick` picks: coded data within 2 % of the reference's bits (which know no container), PSNR within 0.08 dB, and on
-/// average within 0.3 % and 0.02 dB. Smooth pictures at low qualities differ most: there are few values, and each that is decided otherwise counts.
-fn check(pick: impl Fn(&str, u64) -> bool) {
-    let Some(folder) = folder() else { return };
+/// Checks the pictures and qualities that `pick` picks: coded data within 1 % of the reference's bits (which know no container), PSNR within 0.05 dB, and on
+/// average within 0.3 % and 0.02 dB. At index 8 single files may differ by 2 % and 0.06 dB: smooth pictures have few values there, and each that is decided
+/// otherwise counts. Gives the mean rates and PSNRs of the reference and of the files, by quality.
+fn check(pick: impl Fn(&str, u64) -> bool) -> Option<[Vec<(f64, f64)>; 2]> {
+    let folder = folder()?;
     let expected: serde_json::Value = serde_json::from_str(include_str!("data/expected.json")).unwrap();
     let (mut sizes, mut differences) = (Vec::new(), Vec::new());
+    let mut curves = BTreeMap::<u64, Vec<[(f64, f64); 2]>>::new();
     for row in expected.as_array().unwrap() {
         let (name, quality) = (row["picture"].as_str().unwrap(), row["quality"].as_u64().unwrap());
         if !pick(name, quality) {
@@ -38,8 +41,11 @@ fn check(pick: impl Fn(&str, u64) -> bool) {
         let size = (parts.y + parts.z) as f64 / row["bytes"].as_f64().unwrap() - 1.;
         let difference = psnr - row["psnr"].as_f64().unwrap();
         println!("{name} q{quality}: {} bytes ({:+.2} %), {psnr:.3} dB ({difference:+.3})", file.len(), 100. * size);
-        assert!(size.abs() < 0.02, "{name} q{quality}: size differs by {:.2} %", 100. * size);
-        assert!(difference.abs() < 0.08, "{name} q{quality}: PSNR differs by {difference:.3} dB");
+        let (most_size, most_difference) = if quality == 8 { (0.02, 0.06) } else { (0.01, 0.05) };
+        assert!(size.abs() < most_size, "{name} q{quality}: size differs by {:.2} %", 100. * size);
+        assert!(difference.abs() < most_difference, "{name} q{quality}: PSNR differs by {difference:.3} dB");
+        let (rate, expected) = (row["bpp"].as_f64().unwrap(), row["psnr"].as_f64().unwrap());
+        curves.entry(quality).or_default().push([(rate, expected), (rate * (1. + size), psnr)]);
         sizes.push(size);
         differences.push(difference);
     }
@@ -49,6 +55,11 @@ fn check(pick: impl Fn(&str, u64) -> bool) {
     println!("{} files: size within {:.2} %, PSNR within {:.3} dB", sizes.len(), 100. * worst(&sizes), worst(&differences));
     println!("on average {:+.3} %, {difference:+.4} dB", 100. * size);
     assert!(size.abs() < 0.003 && difference.abs() < 0.02);
+    let point = |points: &[[(f64, f64); 2]], which: usize| {
+        let sum = points.iter().fold((0., 0.), |sum, point| (sum.0 + point[which].0, sum.1 + point[which].1));
+        (sum.0 / points.len() as f64, sum.1 / points.len() as f64)
+    };
+    Some([0, 1].map(|which| curves.values().map(|points| point(points, which)).collect()))
 }
 
 #[test]
@@ -62,5 +73,8 @@ fn a_few_pictures_match_the_reference() {
 #[test]
 #[ignore = "takes minutes"]
 fn all_pictures_match_the_reference() {
-    check(|_, _| true);
+    let Some([reference, coded]) = check(|_, _| true) else { return };
+    let lost = aei::metrics::bd_rate(&reference, &coded, 1.).unwrap().percent;
+    println!("BD-rate of the integers against the reference: {lost:+.3} %");
+    assert!(lost < 0.7);
 }

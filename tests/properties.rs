@@ -43,3 +43,24 @@ proptest! {
         prop_assert!(decoder.decode_region(x, y, w, h).unwrap().samples() == crop(&whole, x, y, w, h), "{}x{} at {},{}", w, h, x, y);
     }
 }
+
+/// Nobody sees what is beyond the edge, so it may not cost what the edge costs again and again.
+#[cfg(feature = "files")]
+#[test]
+fn padding_is_cheaper_than_the_edge_repeated() {
+    let (photo, _) = aei::read_picture(include_bytes!("data/budgie.jpg")).unwrap();
+    let (side, count, samples) = (photo.width() as usize, photo.channels().count(), photo.samples());
+    let (width, height) = (350, 330);
+    let pixel = |x: usize, y: usize| &samples[(y * side + x) * count..][..count];
+    let picture = |w: usize, h: usize| {
+        let places = (0..h).flat_map(|y| (0..w).map(move |x| (x.min(width - 1), y.min(height - 1))));
+        let samples: Vec<u8> = places.flat_map(|(x, y)| pixel(x, y).to_vec()).collect();
+        aei::Picture::rgb(w as u32, h as u32, samples).unwrap()
+    };
+    for index in [12, 38, 56] {
+        let encoder = aei::Encoder::new().quality(Quality::index(index).unwrap());
+        let [ours, repeated] = [picture(width, height), picture(384, 384)].map(|p| encoder.encode(&p).unwrap().len());
+        println!("index {index}: {ours} bytes, {repeated} with the edge repeated ({:+.1} %)", 100. * (ours as f64 / repeated as f64 - 1.));
+        assert!(ours * 100 < repeated * 99);
+    }
+}

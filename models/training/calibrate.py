@@ -28,7 +28,7 @@ def digest(paths: list[Path]) -> str:
 
 
 def load(path: Path) -> np.ndarray:
-    """8-bit picture [3, H, W], extended to multiples of 64 by repeating its edge."""
+    """8-bit picture [3, H, W], extended to multiples of 64 by repeating its edge. (The program lets it fade: format-spec/SPEC.md, section 6.)"""
     return pad64(np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1))
 
 

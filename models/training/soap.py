@@ -7,6 +7,9 @@ every `gram_every`-th gradient only.
 """
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -27,17 +30,13 @@ class Soap(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        precision = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")  # with TF32, directions of small gradients would drown in the errors of large ones
-        try:
+        with precise_products():
             self.follow()
             self.set_rates()
             if self.graph is None:
                 self.update()
             else:
                 self.graph.replay()
-        finally:
-            torch.set_float32_matmul_precision(precision)
 
     def follow(self) -> None:
         """Gram matrices and bases, whose turn it is."""
@@ -97,20 +96,17 @@ class Soap(torch.optim.Optimizer):
         gradients of all parameters have to be where they are now."""
         changed = [*(p for group in self.param_groups for p in group["params"]), *(s[k] for s in self.state.values() for k in ("first", "second"))]
         before = [t.clone() for t in changed]
-        precision = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
         try:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+            with precise_products(), torch.cuda.stream(side):
                 self.update()
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with precise_products(), torch.cuda.graph(graph):
                 self.update()
             self.graph = graph
         finally:
-            torch.set_float32_matmul_precision(precision)
             torch._foreach_copy_(changed, before)
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -128,6 +124,17 @@ class Soap(torch.optim.Optimizer):
         if right is not None:
             x = x @ (right.mT if back else right)
         return x.float()
+
+
+@contextlib.contextmanager
+def precise_products() -> Iterator[None]:
+    """Matrix products in full float32: with TF32, directions of small gradients would drown in the errors of large ones."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def buckets(params: list[Tensor], together: int) -> list[list[Tensor]]:

@@ -101,6 +101,11 @@ def draw_qualities(batch: int, random: torch.Generator) -> torch.Tensor:
     return q.floor().clamp(0, model.QUALITIES - 1)
 
 
+def to_device(t: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor in memory on the device, without waiting for what is under way there."""
+    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t
+
+
 def losses(lam: torch.Tensor, x: torch.Tensor, x_hat: torch.Tensor, bits: torch.Tensor, cap: float,
            tilt: float = TILT) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Loss of the batch, bits per pixel [B], mean squared error on 0..255 [B]. A weight of lambda to the power of -`tilt` keeps high qualities from having
@@ -252,7 +257,7 @@ class Trainer:
         if captured:
             *result, grad = captured(x, q, lam)
         else:
-            *result, grad = self.gradients(x, self.on_device(q), self.on_device(lam))
+            *result, grad = self.gradients(x, to_device(q, x.device), to_device(lam, x.device))
         if not self.cuda and not torch.isfinite(result[3]):
             return None
         self.grad.copy_(grad)
@@ -261,9 +266,6 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - keep)
         return tuple(result)
-
-    def on_device(self, t: torch.Tensor) -> torch.Tensor:
-        return t.pin_memory().to(self.a.device, non_blocking=True) if self.cuda else t
 
     def advance(self, pool: Pool) -> tuple[torch.Tensor, tuple | None, float]:
         """One step of the schedule: qualities, what `train_step` gave, learning rate."""
@@ -308,8 +310,8 @@ class Captured:
 
     def __call__(self, x: torch.Tensor, q: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
         self.x.copy_(x)
-        self.q.copy_(q.pin_memory(), non_blocking=True)
-        self.lam.copy_(lam.pin_memory(), non_blocking=True)
+        self.q.copy_(to_device(q, x.device))
+        self.lam.copy_(to_device(lam, x.device))
         self.graph.replay()
         return self.result
 
@@ -323,9 +325,7 @@ class Sums:
 
     def add(self, q: torch.Tensor, result: tuple) -> None:
         loss, bpp, mse, norm = result
-        band = (q * 4 / model.QUALITIES).long()
-        if bpp.is_cuda:
-            band = band.pin_memory().to(bpp.device, non_blocking=True)
+        band = to_device((q * 4 / model.QUALITIES).long(), bpp.device)
         self.all += torch.stack([loss, norm, torch.ones_like(loss)])
         psnr = 10 * torch.log10(255 ** 2 / mse.clamp_min(0.01))
         self.bands.index_add_(0, band, torch.stack([bpp, mse, psnr, torch.ones_like(bpp)], 1))

@@ -15,16 +15,9 @@ const INERTIA: u32 = 3;
 /// Red, green and blue, as the analysis takes them.
 pub(super) type Pixel = [i16; 3];
 
-/// The pixel `distance` pixels behind the first beyond an edge.
-fn faded(edge: Pixel, average: Pixel, distance: usize) -> Pixel {
-    let part = (distance + 1).min(FADE) as i32;
-    let whole = FADE as i32;
-    std::array::from_fn(|c| ((i32::from(edge[c]) * (whole - part) + i32::from(average[c]) * part + whole / 2).div_euclid(whole)) as i16)
-}
-
-/// Sums of pixels.
-fn sum(pixels: impl Iterator<Item = Pixel>) -> [i64; 3] {
-    pixels.fold([0; 3], |sum, pixel| std::array::from_fn(|c| sum[c] + i64::from(pixel[c])))
+/// A sum with one pixel more.
+fn plus(sum: [i64; 3], pixel: Pixel) -> [i64; 3] {
+    std::array::from_fn(|c| sum[c] + i64::from(pixel[c]))
 }
 
 /// The right edge, row by row from the top.
@@ -38,7 +31,7 @@ impl RightEdge {
     /// How the next row goes on, whose pixels `pixel` tells.
     pub(super) fn next(&mut self, width: usize, pixel: impl Fn(usize) -> Pixel) -> Margin {
         let first = width.saturating_sub(SPAN);
-        let total = sum((first..width).map(&pixel));
+        let total = (first..width).map(&pixel).fold([0; 3], plus);
         let here = total.map(|v| ((v << FRACTION) / (width - first) as i64) as i32);
         let average = self.average.map_or(here, |old| std::array::from_fn(|c| old[c] + ((here[c] - old[c]) >> INERTIA)));
         self.average = Some(average);
@@ -56,7 +49,9 @@ pub(super) struct Margin {
 impl Margin {
     /// The pixel `distance` pixels behind the first.
     pub(super) fn pixel(&self, distance: usize) -> Pixel {
-        faded(self.edge, self.average, distance)
+        let (part, whole) = ((distance + 1).min(FADE) as i32, FADE as i32);
+        let mixed = |c: usize| i32::from(self.edge[c]) * (whole - part) + i32::from(self.average[c]) * part;
+        std::array::from_fn(|c| ((mixed(c) + whole / 2).div_euclid(whole)) as i16)
     }
 }
 
@@ -65,8 +60,7 @@ pub(super) fn bottom_edge(last: &[Pixel]) -> Vec<Margin> {
     let mut sums = Vec::with_capacity(last.len() + 1);
     sums.push([0; 3]);
     for pixel in last {
-        let before = sums[sums.len() - 1];
-        sums.push(std::array::from_fn(|c| before[c] + i64::from(pixel[c])));
+        sums.push(plus(sums[sums.len() - 1], *pixel));
     }
     let margin = |(column, edge): (usize, &Pixel)| {
         let (first, end) = (column.saturating_sub(SPAN / 2), (column + SPAN / 2).min(last.len()));
