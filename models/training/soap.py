@@ -96,18 +96,24 @@ class Soap(torch.optim.Optimizer):
         gradients of all parameters have to be where they are now."""
         changed = [*(p for group in self.param_groups for p in group["params"]), *(s[k] for s in self.state.values() for k in ("first", "second"))]
         before = [t.clone() for t in changed]
+        graph = torch.cuda.CUDAGraph()
         try:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with precise_products(), torch.cuda.stream(side):
                 self.update()
             torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
+            wanted = [t.clone() for t in changed]
             with precise_products(), torch.cuda.graph(graph):
                 self.update()
-            self.graph = graph
+            torch._foreach_copy_(changed, before)
+            graph.replay()
+            off = [torch.linalg.vector_norm(t - w) / torch.linalg.vector_norm(w - b).clamp_min(1e-20) for t, w, b in zip(changed, wanted, before)]
+            if not max(off) < 0.05:  # kernels may be others, and the rotations are coarse
+                raise RuntimeError(f"the captured update is off by {max(off):.3g} of what it changes")
         finally:
             torch._foreach_copy_(changed, before)
+        self.graph = graph
 
     def load_state_dict(self, state_dict: dict) -> None:
         self.graph = None  # it works on the memory of the old state

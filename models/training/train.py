@@ -168,6 +168,7 @@ class Trainer:
             w.grad = g.view(w.shape)
         self.captured: dict[torch.Size, Captured] = {}
         self.capture = self.cuda and not a.no_capture
+        self.capture_update = self.capture and isinstance(self.optimiser, Soap)  # still to be done
         self.random = torch.Generator().manual_seed(a.seed + self.step)
         torch.manual_seed(a.seed + self.step)
         self.minutes_before, self.start = 0.0, time.time()
@@ -232,17 +233,18 @@ class Trainer:
 
     def prepare(self, x: torch.Tensor) -> Captured | None:
         """Capture steps of this shape, and once the optimiser knows its state that too, if not done yet. The run goes on without what cannot be captured."""
-        if not self.capture:
-            return None
-        try:
-            if x.shape not in self.captured:
+        if self.capture and x.shape not in self.captured:
+            try:
                 self.captured[x.shape] = Captured(self, x)
-            if isinstance(self.optimiser, Soap) and self.optimiser.graph is None and self.optimiser.state:
+            except Exception as e:  # a compiler or a driver may fail in many ways
+                self.capture = False
+                without("steps", e)
+        if self.capture_update and self.optimiser.state:
+            self.capture_update = False
+            try:
                 self.optimiser.capture()
-        except Exception as e:  # a compiler or a driver may fail in many ways
-            self.capture = False
-            print(f"steps cannot be captured: {type(e).__name__}: {str(e)[-2000:]}", flush=True)
-            torch.cuda.synchronize()
+            except Exception as e:
+                without("updates", e)
         return self.captured.get(x.shape)
 
     def train_step(self, x: torch.Tensor, q: torch.Tensor, lr: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None:
@@ -291,6 +293,11 @@ class Trainer:
             torch.save(content, out / (name + ".part"))
             os.replace(out / (name + ".part"), out / name)
         curves.plot([out], out / "curves.png")
+
+
+def without(what: str, e: Exception) -> None:
+    print(f"{what} cannot be captured: {type(e).__name__}: {str(e)[-2000:]}", flush=True)
+    torch.cuda.synchronize()
 
 
 class Captured:
