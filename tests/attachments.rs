@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use aei::{Channels, Decoder, DecoderOptions, Encoder, Error, FileFormat, Layout, Limits, Metadata, Orientation, Picture, Quality, SampleDepth, Samples};
+use aei::{
+    Channels, Decoder, DecoderOptions, Encoder, Error, FileFormat, Layout, Limits, Lossless, Metadata, Orientation, Picture, Quality, SampleDepth, Samples,
+};
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -56,7 +58,7 @@ fn all_channels_and_depths_come_back() {
         for depth in [SampleDepth::Eight, SampleDepth::Sixteen] {
             // Two rows and two columns of tiles.
             let original = picture(270, 260, channels, depth);
-            let encoder = Encoder::new().quality(Quality::index(50).unwrap()).tile_size(256).unwrap();
+            let encoder = Encoder::new().lossless(Lossless::Never).quality(Quality::index(50).unwrap()).tile_size(256).unwrap();
             let file = encoder.encode(&original).unwrap();
             let info = *Decoder::new(&file[..]).unwrap().info();
             assert_eq!((info.channels, info.source_depth, info.alpha_depth), (channels, depth.bits(), channels.has_alpha().then_some(depth)));
@@ -79,7 +81,7 @@ fn all_channels_and_depths_come_back() {
 fn sixteen_bits_are_more_than_eight() {
     let original = picture(320, 256, Channels::Rgb, SampleDepth::Sixteen);
     let error = |encoded: &Picture, depth: SampleDepth| -> f64 {
-        let file = Encoder::new().quality(Quality::index(63).unwrap()).encode(encoded).unwrap();
+        let file = Encoder::new().lossless(Lossless::Never).quality(Quality::index(63).unwrap()).encode(encoded).unwrap();
         let decoded = Decoder::new(&file[..]).unwrap().depth(depth).decode().unwrap();
         original.samples16().iter().zip(decoded.samples16().iter()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
     };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aei::{Decoder, DecoderOptions, Device, Encoder, Picture, Quality, check_device, read_picture};
+use aei::{Decoder, DecoderOptions, Device, Encoder, Lossless, Picture, Quality, check_device, read_picture};
 use assert_cmd::Command;
 use predicates::str::contains;
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ fn decode(file: &[u8], device: Device) -> Picture {
 }
 
 fn encode(picture: &Picture, quality: u8, device: Device) -> Vec<u8> {
-    Encoder::new().quality(Quality::index(quality).unwrap()).tile_size(256).unwrap().device(device).encode(picture).unwrap()
+    Encoder::new().lossless(Lossless::Never).quality(Quality::index(quality).unwrap()).tile_size(256).unwrap().device(device).encode(picture).unwrap()
 }
 
 /// Largest and mean difference, in levels.
@@ -180,7 +180,7 @@ fn alone(folder: &TempDir, library: Option<&Path>, arguments: &[&str]) -> Comman
 
 fn small_file(folder: &TempDir) {
     let picture = Picture::gray(20, 9, vec![77; 180]).unwrap();
-    fs::write(folder.path().join("a.aei"), Encoder::new().encode(&picture).unwrap()).unwrap();
+    fs::write(folder.path().join("a.aei"), Encoder::new().lossless(Lossless::Never).encode(&picture).unwrap()).unwrap();
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn work_that_is_stopped_stops_on_a_device_too() {
     }
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
-    let result = Encoder::new().device(Device::OrtCpu).on_progress(move |_, _| {
+    let result = Encoder::new().lossless(Lossless::Never).device(Device::OrtCpu).on_progress(move |_, _| {
         count.fetch_add(1, Ordering::Relaxed);
         std::ops::ControlFlow::Break(())
     });

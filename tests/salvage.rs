@@ -187,7 +187,7 @@ fn lost_tiles_are_concealed() {
     let smooth = (0..SIDE * SIDE).flat_map(|i| [(60 + i % SIDE / 8) as u8, 120, (70 + i / SIDE / 8) as u8]).collect();
     let smooth = Picture::rgb(SIDE, SIDE, smooth).unwrap();
     // The embedded model: the tiny one has not learned to show pictures.
-    let file = aei::Encoder::new().tile_size(TILE).unwrap().encode(&smooth).unwrap();
+    let file = aei::Encoder::new().lossless(aei::Lossless::Never).tile_size(TILE).unwrap().encode(&smooth).unwrap();
     let mut bad = file.clone();
     bad[tile(&file, 4).1 - 1] ^= 1;
     let mut options = aei::DecoderOptions::default();

@@ -17,8 +17,8 @@ import numpy as np
 import aei_decode
 import check_vectors
 from aei_reference import decode, network
-from aei_reference.attachments import alpha_band, metadata, preview_file
-from aei_reference.container import FILE_SIGNATURE, Refused, parse_file
+from aei_reference.attachments import lossless_tile, metadata, packed_rows, preview_file
+from aei_reference.container import FILE_SIGNATURE, Refused, parse_file, parse_head
 from aei_reference.entropy import AnsDecoder
 from aei_reference.model import MODEL_SIGNATURE, Block, Dense, Depthwise, Gain, parse_model
 
@@ -377,7 +377,7 @@ class ContainerTest(TestCase):
                 parse_file(bytes(damaged))
 
     def test_head(self):
-        for change in ({"version": 0}, {"version": 2}, {"flags": 1}, {"width": 0},
+        for change in ({"version": 0}, {"version": 2}, {"flags": 2}, {"flags": 1}, {"width": 0},
                        {"width": 65536}, {"height": 0}, {"height": 65536}, {"channels": 0},
                        {"channels": 5}, {"depth": 0}, {"depth": 17},
                        {"orientation": 0}, {"orientation": 9}, {"tile_log2": 7},
@@ -416,13 +416,32 @@ class ContainerTest(TestCase):
         for number, expected in enumerate(([9, 8, 7], [9, 17, 24], [10, 10, 10], [9, 13, 15],
                                            [10, 18, 25])):
             rows = bytes([0, 1, 2, 3, number, 9, 8, 7])
-            band = alpha_band(zlib.compress(rows), 2, 3, 8)
-            self.assertEqual(band.tolist(), [[1, 2, 3], expected])
-        band = alpha_band(zlib.compress(bytes([1, 1, 255, 2, 3])), 1, 2, 16)
-        self.assertEqual(band.tolist(), [[0x01FF, 0x0302]])
+            band = packed_rows(zlib.compress(rows), 2, 3, 1, 8, "R2.12")
+            self.assertEqual(band[:, :, 0].tolist(), [[1, 2, 3], expected])
+        band = packed_rows(zlib.compress(bytes([1, 1, 255, 2, 3])), 1, 2, 1, 16, "R2.12")
+        self.assertEqual(band[:, :, 0].tolist(), [[0x01FF, 0x0302]])
         for data in (bytes([5, 0, 0, 0]), bytes(3), bytes(5)):
             with self.refuses("R2.12"):
-                alpha_band(zlib.compress(data), 1, 3, 8)
+                packed_rows(zlib.compress(data), 1, 3, 1, 8, "R2.12")
+
+    def test_lossless(self):
+        """R2.14, by hand: two pixels, the second filtered by what is left of it."""
+        found = parse_head(head(width=2, height=1, flags=1, quality=63, model_id=bytes(8)))
+        stream = zlib.compress(bytes([1, 250, 10, 3, 1, 2, 3]))
+        self.assertEqual(lossless_tile(found, 0, 8, stream, 8).tolist(),
+                         [[[250, 10, 3], [251, 12, 6]]])
+        self.assertEqual(lossless_tile(found, 0, 0x88, stream, 16).tolist(),
+                         [[[4 * 257, 10 * 257, 13 * 257], [7 * 257, 12 * 257, 18 * 257]]])
+        for properties, data in ((9, stream), (8, stream + b"\0"), (8, zlib.compress(bytes(6))),
+                                 (8, zlib.compress(bytes([5] + 6 * [0])))):
+            with self.refuses("R2.14"):
+                lossless_tile(found, 0, properties, data, 8)
+        gray = parse_head(head(width=1, height=1, channels=1, flags=1, quality=63,
+                               model_id=bytes(8)))
+        self.assertEqual(lossless_tile(gray, 0, 16, zlib.compress(b"\0\xff\x80"), 8).tolist(),
+                         [[[255]]])
+        with self.refuses("R2.14"):
+            lossless_tile(gray, 0, 0x88, zlib.compress(b"\0\0"), 8)
 
     def test_refusals(self):
         h, t, end = chunk(b"HEAD", head()), tile(0), chunk(b"IEND")

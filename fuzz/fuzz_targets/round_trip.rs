@@ -1,7 +1,7 @@
-//! Small pictures of any kind with any options: they come back in their size, alpha and metadata as they were, and regions equal the whole.
+//! Small pictures of any kind with any options: they come back in their size, alpha and metadata as they were, exactly where they are lossless, and regions equal the whole.
 #![no_main]
 
-use aei::{Channels, Decoder, Encoder, Metadata, Orientation, Picture, Quality, Samples};
+use aei::{Channels, Decoder, Encoder, Lossless, Metadata, Orientation, Picture, Quality, Samples};
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
@@ -15,6 +15,7 @@ struct Input {
     tile: u8,
     orientation: u8,
     preview: bool,
+    lossless: u8,
     icc: Option<Vec<u8>>,
     xmp: Option<Vec<u8>>,
     region: [u8; 4],
@@ -36,12 +37,18 @@ fuzz_target!(|data: &[u8]| {
     let picture = picture.with_orientation(orientation).with_metadata(metadata.clone());
     let encoder = Encoder::new().model(aei_fuzz::TINY.clone()).quality(Quality::index(input.quality % 64).expect("below 64"));
     let encoder = encoder.tile_size(256 << (input.tile % 5)).expect("a power of two").preview(input.preview);
+    let lossless = [Lossless::Never, Lossless::Auto, Lossless::Always][usize::from(input.lossless % 3)];
+    let encoder = encoder.lossless(lossless);
     let file = encoder.encode(&picture).expect("any picture can be encoded");
     let decoder = Decoder::with_options(&file[..], aei_fuzz::options()).expect("our own file");
     let whole = decoder.decode().expect("our own file");
     assert_eq!((whole.width(), whole.height(), whole.channels(), whole.orientation()), (width, height, channels, orientation));
     let kept = decoder.metadata().expect("our own file");
     assert_eq!((&kept.icc, &kept.xmp), (&metadata.icc, &metadata.xmp));
+    if decoder.info().lossless {
+        assert_eq!(whole.samples(), picture.samples());
+    }
+    assert!(lossless == Lossless::Auto || (lossless == Lossless::Always) == decoder.info().lossless);
     let n = channels.count();
     if channels.has_alpha() {
         let alpha = |p: &Picture| p.samples().chunks_exact(n).map(|p| p[n - 1]).collect::<Vec<_>>();

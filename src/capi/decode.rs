@@ -110,13 +110,13 @@ pub unsafe extern "C" fn aei_decoder_info(decoder: *const AeiDecoder, info: *mut
             tile_size: from.tile_size,
             tiles: from.tiles,
             quality_index: from.quality.get().into(),
-            model_built_in: Model::embedded_id().is_ok_and(|id| id == from.model_id).into(),
+            model_built_in: (from.lossless || Model::embedded_id().is_ok_and(|id| id == from.model_id)).into(),
             file_bytes: from.file_bytes,
             icc_bytes: bytes(&metadata.icc),
             exif_bytes: bytes(&metadata.exif),
             xmp_bytes: bytes(&metadata.xmp),
             has_preview: from.preview_bytes.is_some().into(),
-            reserved: 0,
+            lossless: from.lossless.into(),
         };
         // SAFETY: promised by the caller.
         unsafe { store(info, &filled, "info") }

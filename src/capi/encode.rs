@@ -3,7 +3,7 @@
 use std::ptr;
 
 use super::{AeiEncodeOptions, AeiError, AeiImage, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, reference, reserved, sized};
-use crate::{Channels, Encoder, Error, Metadata, Orientation, Picture, Quality, Result, Samples};
+use crate::{Channels, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, Samples};
 
 /// Fills in the default options. `size` is sizeof(AeiEncodeOptions) as the caller knows it.
 ///
@@ -46,7 +46,13 @@ pub unsafe extern "C" fn aei_encode(
         // SAFETY: promised by the caller.
         let picture = unsafe { picture(&image, &options)? };
         let quality = u8::try_from(options.quality_index).map_err(|_| Error::Parameter(format!("quality index {}", options.quality_index)))?;
-        let mut encoder = Encoder::new().quality(Quality::index(quality)?).tile_size(options.tile_size)?.preview(options.preview != 0);
+        let lossless = match options.lossless {
+            0 => Lossless::Auto,
+            1 => Lossless::Always,
+            2 => Lossless::Never,
+            other => return Err(Error::Parameter(format!("lossless is {other}, not 0 to 2"))),
+        };
+        let mut encoder = Encoder::new().quality(Quality::index(quality)?).lossless(lossless).tile_size(options.tile_size)?.preview(options.preview != 0);
         if options.progress.is_some() {
             encoder = encoder.on_progress(callback(options.progress, UserData(options.user_data)));
         }

@@ -43,8 +43,8 @@ pub struct AeiInfo {
     pub xmp_bytes: u64,
     /// 1 if there is a preview, 0 otherwise.
     pub has_preview: u32,
-    /// 0.
-    pub reserved: u32,
+    /// 1 if the samples are stored as they are, 0 otherwise. A lossless file needs no model; `model_built_in` is 1.
+    pub lossless: u32,
 }
 
 /// Samples in memory of the caller. A row's samples stand together, pixel by pixel; alpha is straight, never premultiplied.
@@ -152,6 +152,10 @@ pub struct AeiEncodeOptions {
     pub progress: AeiProgress,
     /// Handed to `progress`.
     pub user_data: *mut c_void,
+    /// When to store samples as they are: 0 where it is worth it, as for screenshots and icons; 1 always; 2 never.
+    pub lossless: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 impl Default for AeiEncodeOptions {
@@ -172,6 +176,8 @@ impl Default for AeiEncodeOptions {
             xmp_length: 0,
             progress: None,
             user_data: ptr::null_mut(),
+            lossless: 0,
+            reserved: 0,
         }
     }
 }

@@ -2,38 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::container::deflate::{Inflate, deflate};
-use crate::picture::samples::{Sample, narrow};
+use super::filtered::{Filters, PackedRows, pack, stored};
+use crate::picture::samples::Sample;
 use crate::picture::tiles::Grid;
-use crate::picture::try_filled;
 use crate::{Error, Layout, Result, SampleDepth};
 
 /// How hard the encoder tries, 0 to 9.
 const LEVEL: u32 = 6;
-/// Number of filters: none, left, above, mean of both, Paeth.
-const FILTERS: u8 = 5;
-
-/// What a filter expects a byte to be: `a` is to the left, `b` above, `c` above and to the left. Bytes beyond the band are 0.
-fn predict(filter: u8, a: u8, b: u8, c: u8) -> u8 {
-    match filter {
-        0 => 0,
-        1 => a,
-        2 => b,
-        3 => ((u16::from(a) + u16::from(b)) / 2) as u8,
-        _ => {
-            let p = i16::from(a) + i16::from(b) - i16::from(c);
-            let [to_a, to_b, to_c] = [a, b, c].map(|v| (p - i16::from(v)).abs());
-            if to_a <= to_b && to_a <= to_c {
-                a
-            } else if to_b <= to_c {
-                b
-            } else {
-                c
-            }
-        }
-    }
-}
-
 /// Takes a picture's rows from the top and packs their alpha, one zlib stream for each row of tiles.
 pub(super) struct AlphaEncoder {
     /// Rows of pixels of a row of tiles, and of the picture.
@@ -58,23 +33,18 @@ impl AlphaEncoder {
         let mut bytes = Vec::new();
         let len = width * grid.tile().min(height) * size_of::<S>();
         bytes.try_reserve_exact(len).map_err(|_| Error::Limits(format!("there is no memory for {len} more bytes")))?;
-        let depth = if size_of::<S>() == 1 { SampleDepth::Eight } else { SampleDepth::Sixteen };
-        Ok(Some(Self { band_rows: grid.tile(), height, width, count: layout.channels().count(), depth, rows: 0, bytes, bands: Vec::new() }))
+        Ok(Some(Self { band_rows: grid.tile(), height, width, count: layout.channels().count(), depth: S::DEPTH, rows: 0, bytes, bands: Vec::new() }))
     }
 
     /// Takes the next rows.
     pub(super) fn push<S: Sample>(&mut self, rows: &[S]) -> Result<()> {
         for row in rows.chunks_exact(self.width * self.count) {
             for pixel in row.chunks_exact(self.count) {
-                let alpha = pixel[self.count - 1].to_u16();
-                match self.depth {
-                    SampleDepth::Eight => self.bytes.push(narrow(alpha)),
-                    SampleDepth::Sixteen => self.bytes.extend(alpha.to_be_bytes()),
-                }
+                pixel[self.count - 1].store(&mut self.bytes);
             }
             self.rows += 1;
             if self.rows == self.height || self.rows.is_multiple_of(self.band_rows) {
-                self.bands.push(encode_band(&self.bytes, self.width * self.depth.bytes(), self.depth.bytes())?);
+                self.bands.push(pack(&self.bytes, self.width * self.depth.bytes(), self.depth.bytes(), Filters::Smallest, LEVEL)?);
                 self.bytes.clear();
             }
         }
@@ -87,77 +57,34 @@ impl AlphaEncoder {
     }
 }
 
-/// Filters and packs rows of `row_len` bytes, of samples of `size` bytes.
-fn encode_band(bytes: &[u8], row_len: usize, size: usize) -> Result<Vec<u8>> {
-    let mut filtered = Vec::new();
-    let len = bytes.len() + bytes.len() / row_len;
-    filtered.try_reserve_exact(len).map_err(|_| Error::Limits(format!("there is no memory for {len} more bytes")))?;
-    let mut above = &try_filled(row_len, 0)?[..];
-    let mut lines: Vec<Vec<u8>> = (0..FILTERS).map(|_| try_filled(row_len, 0)).collect::<Result<_>>()?;
-    for row in bytes.chunks_exact(row_len) {
-        // The smallest sum of absolute differences, as PNG's specification advises.
-        let mut best = (u64::MAX, 0);
-        for (filter, line) in (0..FILTERS).zip(&mut lines) {
-            let mut sum = 0;
-            for i in 0..row_len {
-                let (a, c) = if i >= size { (row[i - size], above[i - size]) } else { (0, 0) };
-                line[i] = row[i].wrapping_sub(predict(filter, a, above[i], c));
-                sum += u64::from((line[i] as i8).unsigned_abs());
-            }
-            best = best.min((sum, filter));
-        }
-        filtered.push(best.1);
-        filtered.extend_from_slice(&lines[usize::from(best.1)]);
-        above = row;
-    }
-    deflate(&filtered, LEVEL)
-}
-
 /// The rows of one band, from the top.
 pub(super) struct BandReader<'a> {
-    stream: Inflate<'a>,
+    rows: PackedRows<'a>,
     depth: SampleDepth,
-    /// The filter's number, then the row.
-    row: Vec<u8>,
-    above: Vec<u8>,
 }
 
 impl<'a> BandReader<'a> {
     /// `width` is in pixels.
     pub(super) fn new(stream: Cow<'a, [u8]>, width: usize, depth: SampleDepth) -> Result<Self> {
-        let len = width * depth.bytes() + 1;
-        Ok(Self { stream: Inflate::new(stream, "R2.12"), depth, row: try_filled(len, 0)?, above: try_filled(len, 0)? })
+        Ok(Self { rows: PackedRows::new(stream, width * depth.bytes(), depth.bytes(), "R2.12")?, depth })
     }
 
     /// Reads the next row.
     pub(super) fn next_row(&mut self) -> Result<()> {
-        std::mem::swap(&mut self.row, &mut self.above);
-        self.stream.fill(&mut self.row)?;
-        let size = self.depth.bytes();
-        let (filter, row) = self.row.split_at_mut(1);
-        let (filter, above) = (filter[0], &self.above[1..]);
-        if filter >= FILTERS {
-            return Err(Error::format("R2.12", format!("a row of alpha has the unknown filter {filter}")));
-        }
-        for i in 0..row.len() {
-            let (a, c) = if i >= size { (row[i - size], above[i - size]) } else { (0, 0) };
-            row[i] = row[i].wrapping_add(predict(filter, a, above[i], c));
-        }
-        Ok(())
+        self.rows.next_row().map(|_| ())
     }
 
     /// Stores the alpha samples of a row's pixels from the column `left` on into every pixel's last sample.
     pub(super) fn store<S: Sample>(&self, pixels: &mut [S], count: usize, left: usize) {
-        let samples = self.row[1 + left * self.depth.bytes()..].chunks_exact(self.depth.bytes());
+        let samples = self.rows.row()[left * self.depth.bytes()..].chunks_exact(self.depth.bytes());
         for (pixel, alpha) in pixels.chunks_exact_mut(count).zip(samples) {
-            let alpha = alpha.iter().fold(0, |v, byte| v << 8 | u16::from(*byte));
-            pixel[count - 1] = S::from_alpha(alpha, self.depth);
+            pixel[count - 1] = S::from_stored(stored(alpha), self.depth);
         }
     }
 
     /// Checks that there is nothing behind the last row.
     pub(super) fn finish(self) -> Result<()> {
-        self.stream.finish()
+        self.rows.finish()
     }
 }
 
@@ -223,39 +150,5 @@ mod tests {
             }
         }
         assert!(encode(&Picture::gray(1, 1, vec![0]).unwrap(), &Grid::new(1, 1, 256)).is_none());
-    }
-
-    #[test]
-    fn r2_12_every_filter_undoes_itself() {
-        let rows: Vec<u8> = (0..60u32).map(|i| (i * i * 7) as u8).collect();
-        for filter in 0..FILTERS {
-            for size in [1, 2] {
-                let (mut filtered, mut above) = (Vec::new(), [0; 12]);
-                for row in rows.chunks_exact(12) {
-                    filtered.push(filter);
-                    for i in 0..12 {
-                        let (a, c) = if i >= size { (row[i - size], above[i - size]) } else { (0, 0) };
-                        filtered.push(row[i].wrapping_sub(predict(filter, a, above[i], c)));
-                    }
-                    above.copy_from_slice(row);
-                }
-                let depth = if size == 1 { SampleDepth::Eight } else { SampleDepth::Sixteen };
-                let back = decode(&deflate(&filtered, 6).unwrap(), 12 / size, 5, depth).unwrap();
-                let expected = |row: &[u8]| if size == 1 { u16::from(row[0]) * 257 } else { u16::from_be_bytes([row[0], row[1]]) };
-                assert_eq!(back, rows.chunks(size).map(expected).collect::<Vec<_>>(), "filter {filter}");
-            }
-        }
-    }
-
-    #[test]
-    fn r2_12_wrong_filters_and_lengths_are_refused() {
-        let rule = |bytes: &[u8], rows| match decode(&deflate(bytes, 6).unwrap(), 3, rows, SampleDepth::Eight) {
-            Err(Error::Format(error)) => error.rule(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(rule(&[5, 1, 2, 3], 1), "R2.12");
-        assert_eq!(rule(&[0, 1, 2], 1), "R2.12");
-        assert_eq!(rule(&[0, 1, 2, 3, 0], 1), "R2.12");
-        assert_eq!(rule(&[0, 1, 2, 3], 2), "R2.12");
     }
 }

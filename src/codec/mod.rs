@@ -4,7 +4,9 @@ mod alpha;
 mod decoder;
 mod device;
 mod encoder;
+mod filtered;
 mod limits;
+mod lossless;
 mod memory;
 mod preview;
 mod quality;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 
 pub use decoder::{Breakdown, Damage, Decoder, DecoderOptions, LostAlpha, LostTile};
 pub use device::Device;
-pub use encoder::{Encoder, Layout, Target};
+pub use encoder::{Encoder, Layout, Lossless, Target};
 pub use limits::Limits;
 pub use quality::Quality;
 

@@ -10,6 +10,9 @@ const HIGHEST: u8 = 63;
 pub struct Quality(u8);
 
 impl Quality {
+    /// The best picture.
+    pub(crate) const HIGHEST: Self = Self(HIGHEST);
+
     /// A quality index of the model: 0 (smallest file) to 63 (best picture).
     ///
     /// # Errors

@@ -157,7 +157,7 @@ fn every_kernel_and_thread_count_gives_the_same_tile_and_samples() {
 #[test]
 fn encoding_is_deterministic_whatever_the_threads() {
     let picture = scene(600, 300, Channels::Rgb, 1);
-    let encode = || Encoder::new().tile_size(256).unwrap().encode(&picture).unwrap();
+    let encode = || Encoder::new().lossless(Lossless::Never).tile_size(256).unwrap().encode(&picture).unwrap();
     let first = threads(1, encode);
     assert_eq!(first, encode());
     assert_eq!(first, threads(2, encode));
@@ -182,7 +182,8 @@ fn pictures_come_back_as_they_were_nearly() {
         let picture = scene(width, height, channels, 3).with_source_depth(16).unwrap().with_orientation(Orientation::Rotate90);
         let mut last = f64::MAX;
         for index in [0, 30, 63] {
-            let file = Encoder::new().quality(Quality::index(index).unwrap()).tile_size(256).unwrap().encode(&picture).unwrap();
+            let encoder = Encoder::new().lossless(Lossless::Never).quality(Quality::index(index).unwrap());
+            let file = encoder.tile_size(256).unwrap().encode(&picture).unwrap();
             let decoder = Decoder::new(&file[..]).unwrap();
             let decoded = decoder.decode().unwrap();
             assert_eq!((decoded.width(), decoded.height(), decoded.channels()), (width, height, channels));
@@ -240,7 +241,7 @@ fn progress_ends_at_the_height() {
 
 #[test]
 fn r2_6_another_model_is_refused() {
-    let mut head = container::Container::parse(Encoder::new().encode(&scene(9, 9, Channels::Rgb, 1)).unwrap().into()).unwrap().head;
+    let mut head = container::Container::parse(Encoder::new().lossless(Lossless::Never).encode(&scene(9, 9, Channels::Rgb, 1)).unwrap().into()).unwrap().head;
     head.model_id = ModelId([0; 8]);
     let file = container::assemble(&head, &Attachments::default(), &[CodedTile { skip_below: 0, stream: vec![] }]).unwrap();
     let error = Decoder::new(&file[..]).unwrap().decode().unwrap_err();

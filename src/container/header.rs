@@ -11,10 +11,14 @@ use crate::{Channels, Error, ModelId, Orientation, Quality, Result, SampleDepth}
 const HEAD_LEN: usize = 24;
 /// The format version that this crate reads and writes.
 pub(crate) const VERSION: u8 = 1;
+/// The flag of a picture whose samples are stored as they are.
+const LOSSLESS: u8 = 1;
 
 /// What the chunk `HEAD` says. A value of this type is valid by R2.6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
+    /// Whether tiles hold samples (R2.14) instead of latents. Then quality and model mean nothing.
+    pub(crate) lossless: bool,
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) channels: Channels,
@@ -33,7 +37,7 @@ impl Head {
         if payload[0] != VERSION {
             return Err(Error::Unsupported(format!("format version {} is not known here, only {VERSION}: use a newer version of aei (R2.6)", payload[0])));
         }
-        if payload[1] != 0 || payload[15] != 0 {
+        if payload[1] & !LOSSLESS != 0 || payload[15] != 0 {
             return Err(Error::Unsupported("the header has flags that this version of aei does not know: use a newer one (R2.6)".into()));
         }
         let side = |at: usize, name: &str| match LittleEndian::read_u32(&payload[at..]) {
@@ -42,7 +46,12 @@ impl Head {
         };
         let mut id = [0; 8];
         id.copy_from_slice(&payload[16..]);
+        let lossless = payload[1] & LOSSLESS != 0;
+        if lossless && (payload[14] != Quality::HIGHEST.get() || id != [0; 8]) {
+            return Err(refuse("a lossless picture with a quality or a model".into()));
+        }
         Ok(Self {
+            lossless,
             width: side(2, "width")?,
             height: side(6, "height")?,
             channels: Channels::from_count(payload[10]).ok_or_else(|| refuse(format!("{} channels", payload[10])))?,
@@ -60,10 +69,16 @@ impl Head {
         })
     }
 
+    /// The same picture, its samples stored as they are.
+    pub(crate) fn without_loss(self) -> Self {
+        Self { lossless: true, quality: Quality::HIGHEST, model_id: ModelId([0; 8]), ..self }
+    }
+
     /// The payload.
     pub(crate) fn to_bytes(self) -> [u8; HEAD_LEN] {
         let mut bytes = [0; HEAD_LEN];
         bytes[0] = VERSION;
+        bytes[1] = if self.lossless { LOSSLESS } else { 0 };
         LittleEndian::write_u32(&mut bytes[2..], self.width);
         LittleEndian::write_u32(&mut bytes[6..], self.height);
         bytes[10] = self.channels.count() as u8;
@@ -101,9 +116,11 @@ pub struct Info {
     pub tile_size: u32,
     /// Number of tiles.
     pub tiles: u32,
-    /// Quality it was encoded with.
+    /// Whether the samples are stored as they are. Then any model decodes the file, and the next two mean nothing.
+    pub lossless: bool,
+    /// Quality it was encoded with; the highest for a lossless picture.
     pub quality: Quality,
-    /// Model it was encoded with.
+    /// Model it was encoded with; zeros for a lossless picture.
     pub model_id: ModelId,
     /// Bits of the alpha samples, where there are any: 8 or 16.
     pub alpha_depth: Option<SampleDepth>,
@@ -131,6 +148,7 @@ impl Info {
             orientation: head.orientation,
             tile_size: 1 << head.tile_log2,
             tiles: head.grid().count() as u32,
+            lossless: head.lossless,
             quality: head.quality,
             model_id: head.model_id,
             alpha_depth: extras.alpha_depth,

@@ -50,7 +50,20 @@ struct TileSpan {
 #[derive(Debug)]
 pub(crate) struct Tile<'a>(Cow<'a, [u8]>);
 
-impl Tile<'_> {
+impl<'a> Tile<'a> {
+    /// What stands beside the tile's number, and the stream (R2.14).
+    pub(crate) fn into_parts(self) -> (u8, Cow<'a, [u8]>) {
+        let property = self.0.get(3).copied().unwrap_or_default();
+        let stream = match self.0 {
+            Cow::Borrowed(payload) => Cow::Borrowed(payload.get(4..).unwrap_or_default()),
+            Cow::Owned(mut payload) => {
+                payload.drain(..payload.len().min(4));
+                Cow::Owned(payload)
+            }
+        };
+        (property, stream)
+    }
+
     /// The tile's coded data.
     pub(crate) fn code(&self) -> TileCode<'_> {
         // The payload has been checked to have the four bytes.
@@ -99,7 +112,7 @@ impl Container {
                     extras.check_complete(&head)?;
                 }
                 if index.is_none() && grid.count() > 1 {
-                    check_tile(&source.chunk(at)?.payload, 0, &grid)?;
+                    check_tile(&source.chunk(at)?.payload, 0, &head)?;
                     return Err(index_mismatch(0));
                 }
                 let lengths = index.unwrap_or_else(|| vec![length]);
@@ -158,7 +171,7 @@ impl Container {
             check_known(&chunk)?;
             return Err(between_tiles(&chunk));
         }
-        check_tile(&chunk.payload, number, &self.head.grid())?;
+        check_tile(&chunk.payload, number, &self.head)?;
         if chunk.payload.len() as u64 != u64::from(span.length) {
             return Err(index_mismatch(number));
         }
@@ -175,7 +188,7 @@ impl Container {
             let chunk = self.source.chunk(at)?;
             check_known(&chunk)?;
             match &chunk.kind {
-                b"TILE" => check_tile(&chunk.payload, self.tiles.len(), &self.head.grid())?,
+                b"TILE" => check_tile(&chunk.payload, self.tiles.len(), &self.head)?,
                 b"TIDX" => return Err(Error::format("R2.5", "a second or late TIDX chunk")),
                 b"HEAD" => return Err(second_head()),
                 b"IEND" => return check_iend(&chunk),
@@ -196,6 +209,14 @@ impl Container {
         match &self.source {
             Source::Memory(bytes) => bytes.len() as u64,
             Source::Seekable { .. } => 0,
+        }
+    }
+
+    /// Bytes that the largest tile's payload takes when it is read.
+    pub(crate) fn largest_tile(&self) -> u64 {
+        match &self.source {
+            Source::Memory(_) => 0,
+            Source::Seekable { .. } => self.tiles.iter().map(|t| t.length.into()).max().unwrap_or(0),
         }
     }
 
@@ -308,11 +329,12 @@ pub(crate) fn in_tile(number: usize, error: Error) -> Error {
 }
 
 /// R2.8, for the payload of the chunk that should be tile `expected`.
-fn check_tile(payload: &[u8], expected: usize, grid: &Grid) -> Result<()> {
+fn check_tile(payload: &[u8], expected: usize, head: &Head) -> Result<()> {
+    let grid = head.grid();
     if expected >= grid.count() {
         return Err(Error::format("R2.8", format!("there are more than the {} tiles of the picture", grid.count())));
     }
-    if payload.len() < 4 || !payload.len().is_multiple_of(4) {
+    if payload.len() < 4 || !head.lossless && !payload.len().is_multiple_of(4) {
         return Err(Error::format("R2.8", format!("tile {expected} has a payload of {} bytes", payload.len())));
     }
     let number = number_in(LittleEndian::read_u32(payload));

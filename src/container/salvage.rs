@@ -8,7 +8,6 @@ use byteorder::{ByteOrder, LittleEndian};
 use super::chunk::{crc, parse_header};
 use super::source::FRAME;
 use super::{Container, Extras, Head, Piece, SIGNATURE, Source, TileSpan, check_tile, messages, number_in, parse_index, spans};
-use crate::picture::tiles::Grid;
 use crate::{Error, Result};
 
 /// How many bytes of checksums are computed for each byte of the file. A file made to look like chunks everywhere would cost a second for each kilobyte.
@@ -44,7 +43,7 @@ impl Container {
             None if bytes.starts_with(&SIGNATURE) => return Err(Error::format("R2.5", "nothing can be saved: the chunk HEAD is damaged or missing")),
             None => return Err(Error::format("R2.1", messages::signature(&bytes))),
         };
-        let (tiles, lost) = find_tiles(&bytes, &chunks, &head.grid())?;
+        let (tiles, lost) = find_tiles(&bytes, &chunks, &head)?;
         let behind = bytes.len() as u64;
         let mut extras = Extras::default();
         for chunk in &chunks {
@@ -93,11 +92,12 @@ fn sound_chunks(bytes: &[u8]) -> Vec<Sound> {
 }
 
 /// Where each tile is. Of a tile that is not there, the place means nothing and the second list has the reason.
-fn find_tiles(bytes: &[u8], chunks: &[Sound], grid: &Grid) -> Result<(Vec<TileSpan>, BTreeMap<usize, String>)> {
+fn find_tiles(bytes: &[u8], chunks: &[Sound], head: &Head) -> Result<(Vec<TileSpan>, BTreeMap<usize, String>)> {
+    let grid = &head.grid();
     let mut found: BTreeMap<usize, TileSpan> = BTreeMap::new();
     let mut note = |start: usize, length: usize| {
         let number = bytes.get(start + 8..).and_then(|rest| rest.first_chunk()).map_or(usize::MAX, |n| number_in(u32::from_le_bytes(*n)) as usize);
-        if number < grid.count() && check_tile(&bytes[start + 8..][..length], number, grid).is_ok() {
+        if number < grid.count() && check_tile(&bytes[start + 8..][..length], number, head).is_ok() {
             found.entry(number).or_insert(TileSpan { start: start as u64, length: length as u32 });
         }
     };

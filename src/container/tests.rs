@@ -5,6 +5,7 @@ use crate::{Channels, ModelId, Orientation, Quality};
 
 fn head(width: u32, height: u32) -> Head {
     Head {
+        lossless: false,
         width,
         height,
         channels: Channels::Rgb,

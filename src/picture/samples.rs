@@ -119,14 +119,20 @@ pub(crate) fn narrow(v: u16) -> u8 {
 
 /// What the codec does with a sample, for both depths.
 pub(crate) trait Sample: Copy + Default + Send + Sync + 'static {
+    /// Bits of a sample.
+    const DEPTH: SampleDepth;
+
     /// The sample for the sum of `count` outputs of the synthesis in units of `2^-fraction` (R5.11).
     fn from_outputs(sum: i32, count: i32, fraction: u32) -> Self;
 
     /// What the analysis takes for the sample (SPEC 6).
     fn to_input(self, shift: u32) -> i16;
 
-    /// The alpha sample of a depth, from what `ALPH` has (R2.12).
-    fn from_alpha(alpha: u16, depth: SampleDepth) -> Self;
+    /// From a sample of a depth that was stored without loss (R5.11).
+    fn from_stored(v: u16, depth: SampleDepth) -> Self;
+
+    /// Appends the sample's bytes, the most significant first.
+    fn store(self, bytes: &mut Vec<u8>);
 
     /// This sample, and its full scale.
     fn to_u16(self) -> u16;
@@ -140,6 +146,8 @@ fn mean(sum: i32, count: i32, fraction: u32) -> i32 {
 }
 
 impl Sample for u8 {
+    const DEPTH: SampleDepth = SampleDepth::Eight;
+
     #[inline]
     fn from_outputs(sum: i32, count: i32, fraction: u32) -> Self {
         mean(sum, count, fraction).clamp(0, 255) as u8
@@ -150,11 +158,15 @@ impl Sample for u8 {
         (2 * i16::from(self) - 255) << shift
     }
 
-    fn from_alpha(alpha: u16, depth: SampleDepth) -> Self {
+    fn from_stored(v: u16, depth: SampleDepth) -> Self {
         match depth {
-            SampleDepth::Eight => alpha as u8,
-            SampleDepth::Sixteen => narrow(alpha),
+            SampleDepth::Eight => v as u8,
+            SampleDepth::Sixteen => narrow(v),
         }
+    }
+
+    fn store(self, bytes: &mut Vec<u8>) {
+        bytes.push(self);
     }
 
     fn to_u16(self) -> u16 {
@@ -163,6 +175,8 @@ impl Sample for u8 {
 }
 
 impl Sample for u16 {
+    const DEPTH: SampleDepth = SampleDepth::Sixteen;
+
     #[inline]
     fn from_outputs(sum: i32, count: i32, fraction: u32) -> Self {
         mean(sum * 257, count, fraction).clamp(0, 65535) as u16
@@ -173,11 +187,15 @@ impl Sample for u16 {
         (((2 * i32::from(self) - 65535) << shift) + 128).div_euclid(257) as i16
     }
 
-    fn from_alpha(alpha: u16, depth: SampleDepth) -> Self {
+    fn from_stored(v: u16, depth: SampleDepth) -> Self {
         match depth {
-            SampleDepth::Eight => widen(alpha as u8),
-            SampleDepth::Sixteen => alpha,
+            SampleDepth::Eight => widen(v as u8),
+            SampleDepth::Sixteen => v,
         }
+    }
+
+    fn store(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.to_be_bytes());
     }
 
     fn to_u16(self) -> u16 {

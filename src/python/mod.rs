@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyMemoryError, PyNotImplementedError, PyOSError, PyValueE
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::{Channels, Decoder, DecoderOptions, Encoder, Error, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples};
+use crate::{Channels, Decoder, DecoderOptions, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -20,7 +20,7 @@ impl From<Error> for PyErr {
 
 /// Samples in native byte order to a file.
 #[pyfunction]
-#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview))]
+#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless))]
 #[expect(clippy::too_many_arguments, reason = "called by the package alone, by name")]
 fn encode<'py>(
     py: Python<'py>,
@@ -36,6 +36,7 @@ fn encode<'py>(
     exif: Option<Vec<u8>>,
     xmp: Option<Vec<u8>>,
     preview: bool,
+    lossless: Option<bool>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let file = py.detach(|| -> Result<Vec<u8>> {
         let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
@@ -49,7 +50,8 @@ fn encode<'py>(
             None => metadata.orientation().unwrap_or_default(),
         };
         let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
-        Encoder::new().quality(Quality::index(quality)?).tile_size(tile_size)?.preview(preview).encode(&picture)
+        let lossless = lossless.map_or(Lossless::Auto, |wanted| if wanted { Lossless::Always } else { Lossless::Never });
+        Encoder::new().quality(Quality::index(quality)?).lossless(lossless).tile_size(tile_size)?.preview(preview).encode(&picture)
     })?;
     Ok(PyBytes::new(py, &file))
 }
@@ -94,6 +96,7 @@ fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
     dict.set_item("channels", info.channels.count())?;
     dict.set_item("source_depth", info.source_depth)?;
     dict.set_item("orientation", info.orientation.to_exif())?;
+    dict.set_item("lossless", info.lossless)?;
     dict.set_item("quality_index", info.quality.get())?;
     dict.set_item("tile_size", info.tile_size)?;
     dict.set_item("tiles", info.tiles)?;

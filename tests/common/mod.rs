@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use aei::{Channels, Decoder, DecoderOptions, Encoder, Model, Picture};
+use aei::{Channels, Decoder, DecoderOptions, Encoder, Lossless, Model, Picture};
 
 /// A model with few channels: fast.
 pub(crate) fn tiny() -> Arc<Model> {
@@ -20,7 +20,7 @@ pub(crate) fn tiny_options() -> DecoderOptions {
 }
 
 pub(crate) fn tiny_encoder(tile: u32) -> Encoder {
-    Encoder::new().model(tiny()).tile_size(tile).unwrap()
+    Encoder::new().lossless(Lossless::Never).model(tiny()).tile_size(tile).unwrap()
 }
 
 pub(crate) fn tiny_decoder(file: &[u8]) -> Decoder {

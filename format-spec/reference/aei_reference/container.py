@@ -68,6 +68,7 @@ class Head:
     tile_log2: int
     quality: int
     model_id: bytes
+    lossless: bool = False
 
     @property
     def has_alpha(self):
@@ -110,7 +111,7 @@ def parse_head(payload):
      reserved, model_id) = struct.unpack("<BBIIBBBBBB8s", payload)
     for name, value, allowed in (
             ("format version", version, (1,)),
-            ("flags", flags, (0,)),
+            ("flags", flags, (0, 1)),
             ("width", width, range(1, 65536)),
             ("height", height, range(1, 65536)),
             ("channels", channels, (1, 2, 3, 4)),
@@ -121,14 +122,18 @@ def parse_head(payload):
             ("reserved byte", reserved, (0,))):
         if value not in allowed:
             raise Refused("R2.6", f"HEAD: {name} is {value}")
-    return Head(width, height, channels, bit_depth, orientation, tile_log2, quality, model_id)
+    lossless = flags == 1
+    if lossless and (quality != 63 or any(model_id)):
+        raise Refused("R2.6", "HEAD: a lossless picture with a quality or a model")
+    return Head(width, height, channels, bit_depth, orientation, tile_log2, quality, model_id,
+                lossless)
 
 
 @dataclass
 class File:
     """What a file holds; payloads as they are in it."""
     head: Head
-    tiles: list = field(default_factory=list)  # (skip threshold, words of the stream)
+    tiles: list = field(default_factory=list)  # (what is beside the number, the stream)
     metadata: dict = field(default_factory=dict)  # payloads by chunk type
     alpha: list = field(default_factory=list)  # zlib streams
     alpha_depth: int | None = None
@@ -223,7 +228,7 @@ def take_tile(file, payload, lengths):
         check_alpha(file)
     if expected < count and count > 1 and lengths is None:
         raise Refused("R2.7", "TIDX is missing")
-    if len(payload) < 4 or len(payload) % 4:
+    if len(payload) < 4 or not file.head.lossless and len(payload) % 4:
         raise Refused("R2.8", f"TILE has {len(payload)} bytes")
     (word,) = struct.unpack_from("<I", payload)
     number = word & 0xFFFFFF

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import network
-from .attachments import alpha_plane, metadata, preview_file
+from .attachments import alpha_plane, lossless_tile, metadata, preview_file
 from .container import Refused, parse_file
 from .entropy import AnsDecoder
 
@@ -109,7 +109,7 @@ def decode(data, model, max_pixels=MAX_PIXELS, depth=8):
     """The Head and the samples, [height, width, channels], of a file's bytes."""
     file = parse_file(data)
     head = file.head
-    if head.model_id != model.id:
+    if not head.lossless and head.model_id != model.id:
         raise Refused("R2.6", f"made for model {head.model_id.hex()}, "
                               f"this one is {model.id.hex()}")
     if head.padded_width * head.padded_height > max_pixels:
@@ -117,6 +117,30 @@ def decode(data, model, max_pixels=MAX_PIXELS, depth=8):
                            f"64, are above the limit of {max_pixels}")
     metadata(file)  # damage there counts, too
     alpha = alpha_plane(file, depth) if head.has_alpha else None
+    if head.lossless:
+        samples = lossless_picture(file, depth)
+    else:
+        samples = picture_of_latents(file, model, depth)
+    if alpha is not None:
+        samples[:, :, -1] = alpha
+    return head, samples
+
+
+def lossless_picture(file, depth):
+    """R2.14. Alpha is left to be filled in."""
+    head = file.head
+    picture = np.empty((head.height, head.width, head.channels), TYPES[depth])
+    for number, (properties, stream) in enumerate(file.tiles):
+        tile = lossless_tile(head, number, properties, stream, depth)
+        top, left, _, _ = head.tile_rectangle(number)
+        rows, columns, colours = tile.shape
+        picture[top:top + rows, left:left + columns, :colours] = tile
+    return picture
+
+
+def picture_of_latents(file, model, depth):
+    """Sections 3 and 5. Alpha is left to be filled in."""
+    head = file.head
     y_hat = np.empty((head.padded_height // 16, head.padded_width // 16, model.dims.m),
                      np.int32)
     for number, (skip_below, stream) in enumerate(file.tiles):
@@ -127,10 +151,7 @@ def decode(data, model, max_pixels=MAX_PIXELS, depth=8):
         y_hat[top:top + rows, left:left + columns] = decode_latents(
             model, head.quality, rows, columns, source, skip_below)
         source.finish()
-    samples = synthesise_picture(model, head, y_hat, depth)
-    if alpha is not None:
-        samples[:, :, -1] = alpha
-    return head, samples
+    return synthesise_picture(model, head, y_hat, depth)
 
 
 def decode_preview(data, model):

@@ -121,8 +121,8 @@ typedef struct AeiInfo {
   uint64_t xmp_bytes;
   // 1 if there is a preview, 0 otherwise.
   uint32_t has_preview;
-  // 0.
-  uint32_t reserved;
+  // 1 if the samples are stored as they are, 0 otherwise. A lossless file needs no model; `model_built_in` is 1.
+  uint32_t lossless;
 } AeiInfo;
 
 // Samples in memory of the caller. A row's samples stand together, pixel by pixel; alpha is straight, never premultiplied.
@@ -175,6 +175,10 @@ typedef struct AeiEncodeOptions {
   AeiProgress progress;
   // Handed to `progress`.
   void *user_data;
+  // When to store samples as they are: 0 where it is worth it, as for screenshots and icons; 1 always; 2 never.
+  uint32_t lossless;
+  // 0.
+  uint32_t reserved;
 } AeiEncodeOptions;
 
 #ifdef __cplusplus

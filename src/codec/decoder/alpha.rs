@@ -47,7 +47,7 @@ impl<'a> AlphaRows<'a> {
                 }
             }
             if self.lost == Some(band) {
-                line.chunks_exact_mut(count).for_each(|pixel| pixel[count - 1] = S::from_alpha(u16::MAX, SampleDepth::Sixteen));
+                line.chunks_exact_mut(count).for_each(|pixel| pixel[count - 1] = S::from_stored(u16::MAX, SampleDepth::Sixteen));
             }
             self.row += 1;
         }

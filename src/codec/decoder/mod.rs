@@ -2,6 +2,7 @@
 
 mod alpha;
 mod conceal;
+mod lossless;
 mod output;
 mod pass;
 mod region;
@@ -37,7 +38,7 @@ pub struct DecoderOptions {
     pub model: Option<Arc<Model>>,
     /// What computes the synthesis. Default: [`Device::Native`], which alone gives exactly the pixels that the specification prescribes.
     pub device: Device,
-    /// Whether to decode what is left of a damaged file. Tiles that are damaged or missing are then no error but filled from what is around them, and
+    /// Whether to decode what is left of a damaged file. Tiles that are damaged or missing are then no error but filled from what is around them (with gray in a lossless picture), and
     /// [`Decoder::damage`] tells which; so are a damaged tile index, damaged metadata and a missing end. Without `HEAD` nothing can be done. The file is
     /// always read into memory as a whole.
     pub salvage: bool,
@@ -90,6 +91,8 @@ impl fmt::Debug for Decoder {
 /// Where the bytes of a file go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breakdown {
+    /// Colours of a lossless picture.
+    pub samples: u64,
     /// Hyper-latents.
     pub z: u64,
     /// Latents.
@@ -223,7 +226,7 @@ impl Decoder {
     pub fn decode(&self) -> Result<Picture> {
         let area = self.whole();
         let model = self.model_for_file(Purpose::Picture, area)?;
-        self.decode_picture(&model, area)
+        self.decode_picture(model.as_deref(), area)
     }
 
     /// Decodes to memory of the caller, [`Info::sample_bytes`] samples of 8 bits in the order of [`Picture::new`].
@@ -236,7 +239,7 @@ impl Decoder {
         }
         let area = self.whole();
         let model = self.model_for_file(Purpose::Rows, area)?;
-        self.decode_area(&model, area, samples)
+        self.decode_area(model.as_deref(), area, samples)
     }
 
     /// Where the bytes go. Decodes the hyper-latents alone, which takes little time.
@@ -244,7 +247,13 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn breakdown(&self) -> Result<Breakdown> {
-        let model = self.matching_model()?;
+        let streams = self.container.stream_bytes();
+        let [metadata, alpha, preview] = self.container.extras.sizes();
+        let overhead = self.info.file_bytes - streams - metadata - alpha - preview;
+        let rest = Breakdown { samples: 0, z: 0, y: 0, alpha, metadata, preview, overhead };
+        let Some(model) = self.matching_model()? else {
+            return Ok(Breakdown { samples: streams, ..rest });
+        };
         let (grid, quality) = (self.container.head.grid(), self.info.quality.get());
         let mut y_bits = 0;
         for row in 0..grid.rows() {
@@ -255,14 +264,15 @@ impl Decoder {
                 y_bits += stream.bits_left() as u64;
             }
         }
-        let streams = self.container.stream_bytes();
         let y = y_bits.div_ceil(8).min(streams);
-        let [metadata, alpha, preview] = self.container.extras.sizes();
-        let overhead = self.info.file_bytes - streams - metadata - alpha - preview;
-        Ok(Breakdown { z: streams - y, y, alpha, metadata, preview, overhead })
+        Ok(Breakdown { z: streams - y, y, ..rest })
     }
 
-    fn matching_model(&self) -> Result<Arc<Model>> {
+    /// `None` for a lossless picture, which needs none.
+    fn matching_model(&self) -> Result<Option<Arc<Model>>> {
+        if self.info.lossless {
+            return Ok(None);
+        }
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
         if model.id() != self.info.model_id {
             return Err(Error::Unsupported(format!(
@@ -272,15 +282,15 @@ impl Decoder {
                 model.name()
             )));
         }
-        Ok(model)
+        Ok(Some(model))
     }
 
-    /// The model for decoding an area, which is within the limits.
-    fn model_for_file(&self, purpose: Purpose, area: Area) -> Result<Arc<Model>> {
+    /// The model for decoding an area, which is within the limits; `None` if none is needed.
+    fn model_for_file(&self, purpose: Purpose, area: Area) -> Result<Option<Arc<Model>>> {
         // What the header alone tells is refused before a model is looked at.
         self.limits.check_head(&self.container.head)?;
         let model = self.matching_model()?;
-        self.limits.check_memory("decoding", self.memory(&model, purpose, area))?;
+        self.limits.check_memory("decoding", self.memory(model.as_deref(), purpose, area))?;
         Ok(model)
     }
 
@@ -289,7 +299,7 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn memory_for_picture(&self) -> Result<u64> {
-        Ok(self.memory(&*self.matching_model()?, Purpose::Picture, self.whole()))
+        Ok(self.memory(self.matching_model()?.as_deref(), Purpose::Picture, self.whole()))
     }
 
     /// About how many bytes [`Decoder::decode_rows`] needs at its peak, likewise, without what its sink keeps.
@@ -297,15 +307,19 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn memory_for_rows(&self) -> Result<u64> {
-        Ok(self.memory(&*self.matching_model()?, Purpose::Rows, self.whole()))
+        Ok(self.memory(self.matching_model()?.as_deref(), Purpose::Rows, self.whole()))
     }
 
-    fn memory(&self, model: &Model, purpose: Purpose, area: Area) -> u64 {
+    fn memory(&self, model: Option<&Model>, purpose: Purpose, area: Area) -> u64 {
         let samples = match purpose {
             Purpose::Picture => (area.width * area.height * self.info.channels.count() * self.depth.bytes()) as u64,
             Purpose::Rows => 0,
         };
-        samples + self.container.bytes_in_memory() + pass::Pass::new(self, model, area).memory()
+        let work = match model {
+            Some(model) => pass::Pass::new(self, model, area).memory(),
+            None => lossless::ColourRows::new(self, area).memory(),
+        };
+        samples + self.container.bytes_in_memory() + work
     }
 
     fn whole(&self) -> Area {
@@ -318,7 +332,7 @@ impl Decoder {
     }
 
     /// An area as a picture of its own, with the metadata of the whole.
-    fn decode_picture(&self, model: &Model, area: Area) -> Result<Picture> {
+    fn decode_picture(&self, model: Option<&Model>, area: Area) -> Result<Picture> {
         let metadata = self.metadata()?;
         let samples: Samples = match self.depth {
             SampleDepth::Eight => self.decode_samples::<u8>(model, area)?.into(),
@@ -328,7 +342,7 @@ impl Decoder {
         Ok(picture.with_source_depth(self.info.source_depth)?.with_orientation(self.info.orientation).with_metadata(metadata))
     }
 
-    fn decode_samples<S: Sample>(&self, model: &Model, area: Area) -> Result<Vec<S>> {
+    fn decode_samples<S: Sample>(&self, model: Option<&Model>, area: Area) -> Result<Vec<S>> {
         let len = (area.width as u64 * area.height as u64).saturating_mul(self.info.channels.count() as u64);
         let len = usize::try_from(len).map_err(|_| Error::Limits("the picture does not fit this machine's memory".into()))?;
         let mut samples = try_filled(len, S::default())?;

@@ -28,7 +28,7 @@ impl Decoder {
     pub fn decode_region(&self, x: u32, y: u32, width: u32, height: u32) -> Result<Picture> {
         let area = self.area(x, y, width, height)?;
         let model = self.model_for_file(Purpose::Picture, area)?;
-        self.decode_picture(&model, area)
+        self.decode_picture(model.as_deref(), area)
     }
 
     /// As [`Decoder::decode_region`], to memory of the caller: `width * height * channels.count()` bytes in the order of [`Picture::new`].
@@ -42,7 +42,7 @@ impl Decoder {
             return Err(Error::Parameter(format!("the samples need {needed} bytes, not {}", samples.len())));
         }
         let model = self.model_for_file(Purpose::Rows, area)?;
-        self.decode_area(&model, area, samples)
+        self.decode_area(model.as_deref(), area, samples)
     }
 
     fn area(&self, x: u32, y: u32, width: u32, height: u32) -> Result<Area> {
@@ -51,7 +51,8 @@ impl Decoder {
     }
 
     /// Decodes an area to samples in one piece.
-    pub(super) fn decode_area<S: super::Sample>(&self, model: &crate::Model, area: Area, mut samples: &mut [S]) -> Result<()> {
+    pub(super) fn decode_area<S: super::Sample>(&self, model: Option<&crate::Model>, area: Area, mut samples: &mut [S]) -> Result<()> {
+        let Some(model) = model else { return self.lossless_area(area, samples) };
         let pass = Pass::new(self, model, area);
         let (output, mut alpha) = (pass.output(), AlphaRows::new(self, area));
         pass.run(|finished| {

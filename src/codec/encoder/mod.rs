@@ -2,11 +2,13 @@
 
 mod latents;
 mod layout;
+mod lossless;
 mod padding;
 mod reuse;
 mod search;
 mod target;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,12 +21,14 @@ use super::transforms::{Stages, Transforms};
 use super::{BAND, Device, Limits, Progress, Quality, by_tile, memory, report};
 use crate::container::{self, Attachments, Head};
 use crate::entropy::{CodedTile, TileShape, encode_tile};
-use crate::net::{Engine, Model};
+use crate::net::{Engine, Model, ModelId};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT, TilePlace};
 use crate::{Error, Metadata, Picture, Result, Samples};
 use latents::{LatentRows, RowSource};
 pub use layout::Layout;
+pub use lossless::Lossless;
+use lossless::{LosslessTiles, lossless_memory};
 use reuse::Reuse;
 pub use target::Target;
 
@@ -43,6 +47,7 @@ pub use target::Target;
 #[derive(Clone)]
 pub struct Encoder {
     quality: Quality,
+    lossless: Lossless,
     tile_log2: u8,
     model: Option<Arc<Model>>,
     max_memory: u64,
@@ -60,6 +65,7 @@ impl Default for Encoder {
     fn default() -> Self {
         Self {
             quality: Quality::default(),
+            lossless: Lossless::default(),
             tile_log2: 10,
             model: None,
             max_memory: u64::MAX,
@@ -77,6 +83,7 @@ impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
             .field("quality", &self.quality)
+            .field("lossless", &self.lossless)
             .field("tile_size", &(1u32 << self.tile_log2))
             .field("model", &self.model)
             .field("device", &self.transforms.device)
@@ -93,6 +100,21 @@ impl Encoder {
     /// Sets the quality.
     pub fn quality(mut self, quality: Quality) -> Self {
         self.quality = quality;
+        self
+    }
+
+    /// Sets when samples are stored as they are. Default: [`Lossless::Auto`].
+    ///
+    /// ```
+    /// use aei::{Decoder, Encoder, Lossless, Picture};
+    ///
+    /// let picture = Picture::gray(8, 8, (0..64).collect())?;
+    /// let file = Encoder::new().lossless(Lossless::Always).encode(&picture)?;
+    /// assert_eq!(Decoder::new(&file[..])?.decode()?.samples(), picture.samples());
+    /// # Ok::<(), aei::Error>(())
+    /// ```
+    pub fn lossless(mut self, lossless: Lossless) -> Self {
+        self.lossless = lossless;
         self
     }
 
@@ -204,8 +226,8 @@ impl Encoder {
     }
 
     fn encode_samples<S: Sample>(&self, layout: Layout, metadata: &Metadata, mut source: impl RowSource<S>) -> Result<Vec<u8>> {
-        let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
         let head = Head {
+            lossless: false,
             width: layout.width(),
             height: layout.height(),
             channels: layout.channels(),
@@ -213,18 +235,25 @@ impl Encoder {
             orientation: layout.orientation(),
             tile_log2: self.tile_log2,
             quality: self.quality,
-            model_id: model.id(),
+            model_id: ModelId([0; 8]),
         };
+        if self.lossless == Lossless::Always {
+            return self.encode_lossless(&head, &layout, metadata, source);
+        }
+        let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
+        let head = Head { model_id: model.id(), ..head };
         let (grid, quality) = (head.grid(), self.quality.get());
         Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", self.memory(&grid, &layout, &model))?;
         let engine = Engine::new(true)?;
         let mut alpha = AlphaEncoder::new::<S>(&layout, &grid)?;
         let mut preview = if self.preview { Some(Shrink::new(&layout, SIDE)?) } else { None };
+        let mut lossless = RefCell::new((self.lossless == Lossless::Auto).then(|| LosslessTiles::new(&layout, &grid)));
         // Each row is seen once: everything that is made of it is made then.
         let rows = |rows: &mut [S]| {
             source(rows)?;
             preview.iter_mut().for_each(|preview| preview.push(rows));
-            alpha.iter_mut().try_for_each(|alpha| alpha.push(rows))
+            alpha.iter_mut().try_for_each(|alpha| alpha.push(rows))?;
+            lossless.borrow_mut().iter_mut().try_for_each(|lossless| lossless.push(rows))
         };
         let stages: Box<dyn Stages> = match &self.reuse {
             Some(reuse) => Box::new(reuse.analysis(model.analysis()?, quality)),
@@ -236,13 +265,20 @@ impl Encoder {
             let y = latents.take(&engine, grid.row_height(row), &self.progress)?;
             let done = latents.rows_done();
             let stop = || report(&self.progress, done, head.height);
-            tiles.extend(self.encode_row(&y, &model, &grid, row, stop)?);
+            let coded = self.encode_row(&y, &model, &grid, row, stop)?;
+            lossless.borrow_mut().iter_mut().try_for_each(|lossless| lossless.beside(&coded))?;
+            tiles.extend(coded);
         }
         drop(latents);
+        let lossless = lossless.get_mut().take().and_then(LosslessTiles::finish);
         let preview = preview.map(|preview| self.preview_file(preview.finish()?)).transpose()?.flatten();
         report(&self.progress, head.height, head.height)?;
         let attachments = Attachments { metadata: Some(metadata), preview, alpha: alpha.map(AlphaEncoder::finish) };
-        container::assemble(&head, &attachments, &tiles)
+        let file = container::assemble(&head, &attachments, &tiles)?;
+        match lossless {
+            Some(tiles) => self.better(file, container::assemble(&head.without_loss(), &attachments, &tiles)?, &layout),
+            None => Ok(file),
+        }
     }
 
     /// About how many bytes [`Encoder::encode_rows`] needs at its peak, without the coded file and what its source keeps.
@@ -250,8 +286,12 @@ impl Encoder {
     /// # Errors
     /// [`Error::Unsupported`] if the model cannot encode.
     pub fn memory_for_rows(&self, layout: Layout) -> Result<u64> {
+        let grid = Grid::new(layout.width(), layout.height(), 1 << self.tile_log2);
+        if self.lossless == Lossless::Always {
+            return Ok(lossless_memory(&grid, &layout));
+        }
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
-        Ok(self.memory(&Grid::new(layout.width(), layout.height(), 1 << self.tile_log2), &layout, &model))
+        Ok(self.memory(&grid, &layout, &model))
     }
 
     /// Codes a row of tiles from its latents `[rows][columns of the picture][m]`. `stop` is asked before each tile whether to go on.
@@ -275,7 +315,8 @@ impl Encoder {
 
     fn memory(&self, grid: &Grid, layout: &Layout, model: &Model) -> u64 {
         let kept = if self.reuse.is_some() { (grid.height / 8 * (grid.width / 8) * model.header().c8 * 2) as u64 } else { 0 };
-        estimate(grid, layout, model) + kept + self.transforms.memory(model, grid.height / LATENT, grid.latent_width())
+        let lossless = if self.lossless == Lossless::Auto { lossless_memory(grid, layout) } else { 0 };
+        estimate(grid, layout, model) + lossless + kept + self.transforms.memory(model, grid.height / LATENT, grid.latent_width())
     }
 }
 

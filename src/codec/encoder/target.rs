@@ -1,6 +1,7 @@
 //! Encoding to a wanted size or quality: a search over the quality indices.
 
 use super::Encoder;
+use super::Lossless;
 use super::reuse::{MAX_PIXELS, Reuse};
 use super::search::{Enclosed, Measured, enclose};
 use crate::codec::{Device, Quality};
@@ -22,6 +23,25 @@ pub enum Target {
     Ssimulacra2(f64),
 }
 
+impl Target {
+    /// The most bytes that the file of a picture of so many pixels may have, if this is about bytes.
+    fn check(self, pixels: u64) -> Result<Option<u64>> {
+        match self {
+            Self::Bytes(bytes) => Ok(Some(bytes)),
+            Self::BitsPerPixel(bits) if bits >= 0.0 && bits.is_finite() => Ok(Some(bytes_for(bits, pixels))),
+            Self::BitsPerPixel(bits) => Err(Error::Parameter(format!("{bits} bits per pixel cannot be"))),
+            #[cfg(feature = "metrics")]
+            Self::Psnr(score) | Self::Ssimulacra2(score) if score.is_nan() => Err(Error::Parameter(format!("a quality of {score} cannot be"))),
+            #[cfg(feature = "metrics")]
+            Self::Psnr(_) | Self::Ssimulacra2(_) => Ok(None),
+        }
+    }
+}
+
+fn bytes_for(bits_per_pixel: f64, pixels: u64) -> u64 {
+    (bits_per_pixel * pixels as f64 / 8.0).floor() as u64
+}
+
 /// By how much the size rises from one index to the next, as a logarithm: measured on photographs.
 const SIZE_STEP: f64 = 0.054;
 /// How many skip thresholds above the model's own are tried between two indices. Further ones cost more quality than the next lower index.
@@ -30,6 +50,8 @@ const FINE_STEPS: u8 = 10;
 impl Encoder {
     /// Encodes a picture to a wanted size or quality, in place of [`Encoder::quality`]. Takes 3 to 8 encodings, of which all but the first
     /// are shorter: the first half of the analysis is the same for all qualities and kept (8 bytes a pixel, up to 2^26 pixels).
+    ///
+    /// With [`Lossless::Auto`], what fits without loss is stored so; so is a picture for which no quality index gives a wanted score.
     ///
     /// The quality index is searched for. For sizes, what is left to the next index is used by coding fewer of the values that are nearly certain.
     ///
@@ -44,6 +66,26 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::encode`]; [`Error::Parameter`] if the target cannot be reached, with what can.
     pub fn encode_to(&self, picture: &Picture, target: Target) -> Result<Vec<u8>> {
+        let limit = target.check(u64::from(picture.width()) * u64::from(picture.height()))?;
+        if self.lossless != Lossless::Never {
+            let file = self.clone().lossless(Lossless::Always).encode(picture)?;
+            let fits = limit.is_none_or(|limit| file.len() as u64 <= limit);
+            return match (self.lossless, limit) {
+                // Nothing is better.
+                _ if fits && limit.is_some() => Ok(file),
+                (Lossless::Always, None) => Ok(file),
+                (Lossless::Always, Some(bytes)) => Err(Error::Parameter(format!(
+                    "without loss the file has {} bytes, not {bytes}: leave out --lossless or make the picture smaller",
+                    file.len()
+                ))),
+                _ => match self.clone().lossless(Lossless::Never).encode_to(picture, target) {
+                    Ok(latents) if limit.is_some() || latents.len() < file.len() => Ok(latents),
+                    // Any score is reached without loss.
+                    Err(Error::Parameter(_)) | Ok(_) if limit.is_none() => Ok(file),
+                    other => other,
+                },
+            };
+        }
         let mut again = self.clone();
         let pixels = u64::from(picture.width()) * u64::from(picture.height());
         again.reuse = (self.transforms.device == Device::Native && pixels <= MAX_PIXELS).then(Reuse::default);
@@ -54,11 +96,8 @@ impl Encoder {
         match target {
             Target::Bytes(bytes) => self.encode_to_size(picture, bytes),
             Target::BitsPerPixel(bits) => {
-                let bytes = (bits * f64::from(picture.width()) * f64::from(picture.height()) / 8.0).floor();
-                if !(bytes >= 0.0 && bytes.is_finite()) {
-                    return Err(Error::Parameter(format!("{bits} bits per pixel cannot be")));
-                }
-                self.encode_to_size(picture, bytes as u64)
+                let pixels = u64::from(picture.width()) * u64::from(picture.height());
+                self.encode_to_size(picture, bytes_for(bits, pixels))
             }
             #[cfg(feature = "metrics")]
             Target::Psnr(decibels) => self.encode_to_score(picture, decibels, 0.45, "a PSNR of", |a, b| Ok(Some(crate::metrics::psnr(a, b)?.rgb))),
@@ -112,9 +151,6 @@ impl Encoder {
         what: &str,
         measure: impl Fn(&crate::metrics::Rgb<'_>, &crate::metrics::Rgb<'_>) -> Result<Option<f64>>,
     ) -> Result<Vec<u8>> {
-        if score.is_nan() {
-            return Err(Error::Parameter(format!("{what} {score} cannot be")));
-        }
         let original = crate::metrics::Rgb::new(picture);
         // A score that is reached exactly is reached.
         let Enclosed { below, above } = enclose(score.next_down(), slope, |index| {
@@ -146,7 +182,7 @@ mod tests {
             |i: u32| (60.0 + 50.0 * (f64::from(i / 3 % 300) / 5.0).sin() * (f64::from(i / 900) / 7.0).cos() + f64::from(i % 3 * 40 + i / 3 * 37 % 11)) as u8;
         let picture = Picture::rgb(300, 270, (0..300 * 270 * 3).map(samples).collect()).unwrap();
         for tile in [256, 1024] {
-            let encoder = Encoder::new().tile_size(tile).unwrap();
+            let encoder = Encoder::new().lossless(Lossless::Never).tile_size(tile).unwrap();
             for index in [0, 20, 45, 63] {
                 let plain = encoder.at_index(index).unwrap().encode(&picture).unwrap();
                 // What fits exactly is the file itself, though its analysis comes in two halves and the first may be an earlier one's.

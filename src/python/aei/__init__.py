@@ -26,6 +26,7 @@ class Info:
     channels: int  #: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA
     source_depth: int  #: bits per sample of the source
     orientation: int  #: 1 to 8, as EXIF tag 0x0112
+    lossless: bool  #: whether the samples are those of the original
     quality_index: int  #: 0 to 63
     tile_size: int  #: side of a full tile in pixels
     tiles: int  #: number of tiles
@@ -35,13 +36,14 @@ class Info:
     xmp: "bytes | None"  #: XMP packet
 
 
-def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientation=None, icc=None, exif=None, xmp=None, preview=False) -> bytes:
+def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientation=None, icc=None, exif=None, xmp=None, preview=False, lossless=None) -> bytes:
     """Encode an array or a Pillow image.
 
     image: array of shape (height, width) or (height, width, channels) with 1 to 4 channels, uint8 or uint16; or a PIL.Image, whose colour profile and EXIF
     block are taken along unless given here. Alpha is straight.
     orientation: 1 to 8, as EXIF tag 0x0112; that of the EXIF block if not given.
     quality: 0 (smallest file) to 100 (closest to the original), or quality_index: 0 to 63.
+    lossless: True stores the samples as they are, False never does; None where it is worth it, as for screenshots and icons.
     """
     if not isinstance(image, np.ndarray) and hasattr(image, "getbands"):
         from .pillow import array_of
@@ -62,7 +64,8 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
         quality_index = _aei.quality_index(quality)
     height, width, channels = image.shape
     return _aei.encode(image.astype(image.dtype.newbyteorder("="), copy=False).tobytes(), width, height, channels, 8 * image.dtype.itemsize, quality_index,
-                       tile_size, orientation, icc, exif, xmp, bool(preview))
+                       tile_size, orientation, icc, exif, xmp, bool(preview),
+                       None if lossless is None else bool(lossless))
 
 
 def decode(data, *, depth=8, region=None, upright=True) -> np.ndarray:

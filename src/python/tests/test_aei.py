@@ -48,12 +48,21 @@ def test_region_is_a_crop():
 
 
 def test_info_and_metadata():
-    data = aei.encode(smooth(20, 30, 3), quality=60, orientation=6, xmp=b"<x/>", preview=True)
+    data = aei.encode(smooth(20, 30, 3), quality=60, orientation=6, xmp=b"<x/>", preview=True, lossless=False)
     info = aei.info(data)
     assert (info.width, info.height, info.channels, info.orientation, info.quality_index) == (30, 20, 3, 6, 38)
-    assert info.xmp == b"<x/>" and info.icc is None and info.file_bytes == len(data)
+    assert not info.lossless and info.xmp == b"<x/>" and info.icc is None and info.file_bytes == len(data)
     assert aei.decode(data).shape == (30, 20, 3)
     assert aei.decode(data, upright=False).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_lossless(dtype):
+    array = smooth(50, 70, 4, dtype)
+    data = aei.encode(array, lossless=True)
+    assert aei.info(data).lossless and (aei.decode(data, depth=8 * array.itemsize) == array).all()
+    page = np.repeat(np.array([[255, 20], [20, 255]], np.uint8), 40, 0)
+    assert aei.info(aei.encode(page)).lossless and not aei.info(aei.encode(page, lossless=False)).lossless
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

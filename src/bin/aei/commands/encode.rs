@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use aei::metrics::{Rgb, psnr};
-use aei::{Decoder, DecoderOptions, Device, Encoder, FileFormat, Layout, Limits, Metadata, Notice, Picture, PictureRows, Quality, Target};
+use aei::{Decoder, DecoderOptions, Device, Encoder, FileFormat, Layout, Limits, Lossless, Metadata, Notice, Picture, PictureRows, Quality, Target};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -35,6 +35,9 @@ pub(crate) struct Encode {
     /// Quality as one of the format's 64 steps
     #[arg(long, value_name = "0..63", value_parser = clap::value_parser!(u8).range(0..=63), conflicts_with = "quality")]
     quality_index: Option<u8>,
+    /// Whether to store the samples as they are: auto does so where that is smaller or the picture is of a kind that suffers, such as screenshots and icons
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always")]
+    lossless: When,
     /// Whole file of at most this size, and as close to it as can be; K and M stand for KiB and MiB
     #[arg(long, value_name = "BYTES", value_parser = super::parse_bytes, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     size: Option<u64>,
@@ -69,6 +72,17 @@ pub(crate) struct Encode {
     device: DeviceArgs,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+/// When to encode without loss.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Where it is worth it
+    Auto,
+    /// Whatever it takes
+    Always,
+    /// Never
+    Never,
 }
 
 /// Which metadata not to keep.
@@ -111,6 +125,11 @@ impl Encode {
         let progress = console.progress(input);
         let mut encoder = Encoder::new()
             .quality(quality)
+            .lossless(match self.lossless {
+                When::Auto => Lossless::Auto,
+                When::Always => Lossless::Always,
+                When::Never => Lossless::Never,
+            })
             .tile_size(self.tile_size)?
             .preview(self.preview)
             .max_memory(session.limits.max_memory)
@@ -140,10 +159,10 @@ impl Encode {
         };
         drop(progress);
         let encoded = started.elapsed();
-        let quality = match target {
-            // What was found. Our own file is not refused for its size.
-            Some(_) => Decoder::with_options(&file[..], unlimited()).at(output)?.info().quality,
-            None => quality,
+        // What was chosen. Our own file is not refused for its size.
+        let (lossless, quality) = {
+            let decoder = Decoder::with_options(&file[..], unlimited()).at(output)?;
+            (decoder.info().lossless, decoder.info().quality)
         };
         paths::write(output, &file, self.force)?;
 
@@ -167,6 +186,7 @@ impl Encode {
                 "icc_bytes": sizes[0],
                 "exif_bytes": sizes[1],
                 "xmp_bytes": sizes[2],
+                "lossless": lossless,
                 "quality_index": quality.get(),
                 "psnr_rgb": verified.filter(|psnr| psnr.is_finite()),
                 "device": device.name(),
@@ -179,10 +199,18 @@ impl Encode {
         }
         console.say(format_args!(
             "{input} -> {output}  {width}x{height}  {}{:.1} % of input, {bpp:.2} bpp, {}{}",
-            if target.is_some() { format!("quality index {}, ", quality.get()) } else { String::new() },
+            match target {
+                _ if lossless => "lossless, ".into(),
+                Some(_) => format!("quality index {}, ", quality.get()),
+                None => String::new(),
+            },
             100.0 * output_bytes as f64 / input_bytes as f64,
             megapixels_per_second(width, height, seconds),
-            verified.map_or(String::new(), |psnr| format!(", verified: PSNR {psnr:.2} dB")),
+            match verified {
+                Some(psnr) if psnr.is_finite() => format!(", verified: PSNR {psnr:.2} dB"),
+                Some(_) => ", verified: no difference".into(),
+                None => String::new(),
+            },
         ));
         Ok(())
     }

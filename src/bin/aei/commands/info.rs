@@ -37,7 +37,7 @@ impl Info {
 fn file(session: &Session, input: &Place, parts: bool) -> Result<(), Failure> {
     let decoder = super::decode::open(session, input, Door::Whole)?;
     let info = decoder.info();
-    let is_embedded = info.model_id == Model::embedded_id().at(input)?;
+    let is_embedded = info.lossless || info.model_id == Model::embedded_id().at(input)?;
     let quality_percent = (u32::from(info.quality.get()) * 100 + 31) / 63;
     let bpp = bits_per_pixel(info.file_bytes, info.width, info.height);
     // Needs the model, which may not be here. All the rest is known without.
@@ -46,8 +46,8 @@ fn file(session: &Session, input: &Place, parts: bool) -> Result<(), Failure> {
     if session.console.json {
         let (bytes, error) = match &breakdown {
             Some(Ok(parts)) => {
-                let aei::Breakdown { z, y, alpha, metadata, preview, overhead } = parts;
-                (json!({ "z": z, "y": y, "alpha": alpha, "metadata": metadata, "preview": preview, "overhead": overhead }), None)
+                let aei::Breakdown { samples, z, y, alpha, metadata, preview, overhead } = parts;
+                (json!({ "samples": samples, "z": z, "y": y, "alpha": alpha, "metadata": metadata, "preview": preview, "overhead": overhead }), None)
             }
             Some(Err(error)) => (json!(null), Some(error.to_string())),
             None => (json!(null), None),
@@ -65,6 +65,7 @@ fn file(session: &Session, input: &Place, parts: bool) -> Result<(), Failure> {
             "xmp_bytes": info.xmp_bytes,
             "preview_bytes": info.preview_bytes,
             "orientation": info.orientation.to_exif(),
+            "lossless": info.lossless,
             "quality_index": info.quality.get(),
             "quality_percent": quality_percent,
             "model_id": info.model_id.to_string(),
@@ -104,16 +105,25 @@ fn file(session: &Session, input: &Place, parts: bool) -> Result<(), Failure> {
         line("holds", blocks.join(", "));
     }
     line("orientation", orientation(info));
-    line("quality", format!("index {} of 0..63 ({quality_percent} %)", info.quality.get()));
-    line("model", format!("{} ({model})", info.model_id));
+    if info.lossless {
+        line("quality", "lossless: the samples are those of the original".into());
+    } else {
+        line("quality", format!("index {} of 0..63 ({quality_percent} %)", info.quality.get()));
+        line("model", format!("{} ({model})", info.model_id));
+    }
     line("tiles", format!("{} of at most {}x{} pixels", info.tiles, info.tile_size, info.tile_size));
     line("file", format!("{} bytes, {bpp:.3} bits per pixel, format version {}", info.file_bytes, info.version));
     match breakdown {
         Some(Ok(parts)) => {
             let share = |bytes: u64| format!("{bytes} bytes ({:.1} %)", 100.0 * bytes as f64 / info.file_bytes as f64);
-            line("  y", share(parts.y));
-            line("  z", share(parts.z));
-            for (name, bytes) in [("  alpha", parts.alpha), ("  metadata", parts.metadata), ("  preview", parts.preview)] {
+            for (name, bytes) in [
+                ("  samples", parts.samples),
+                ("  y", parts.y),
+                ("  z", parts.z),
+                ("  alpha", parts.alpha),
+                ("  metadata", parts.metadata),
+                ("  preview", parts.preview),
+            ] {
                 if bytes > 0 {
                     line(name, share(bytes));
                 }

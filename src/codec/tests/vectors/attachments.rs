@@ -100,6 +100,7 @@ impl Vectors {
         self.alpha();
         self.blocks();
         self.previews();
+        self.lossless();
     }
 
     fn thresholds(&mut self) {
@@ -234,7 +235,7 @@ impl Vectors {
             self.good(name, &file);
             self.preview(name, &file, broken);
         };
-        let of = |picture: &Picture| Encoder::new().quality(Quality::index(0).unwrap()).encode(picture).unwrap();
+        let of = |picture: &Picture| Encoder::new().lossless(Lossless::Never).quality(Quality::index(0).unwrap()).encode(picture).unwrap();
         nested("preview-256.aei", &of(&flat(256, 1, [7; 3])), None);
         nested("preview-257.aei", &of(&flat(257, 1, [7; 3])), Some("R2.13"));
         nested("preview-alpha.aei", &of(&Picture::rgba(2, 2, vec![9; 16]).unwrap()), Some("R2.13"));
@@ -251,5 +252,67 @@ impl Vectors {
         sum[at] ^= 1;
         self.good("preview-sum.aei", &sum);
         self.preview("preview-sum.aei", &sum, Some("R2.13"));
+    }
+
+    fn lossless(&mut self) {
+        let encode = |picture: &Picture| Encoder::new().lossless(Lossless::Always).tile_size(256).unwrap().encode(picture).unwrap();
+        for (name, picture) in [
+            ("lossless-1x1.aei", scene(1, 1, Channels::Rgb, 40)),
+            ("lossless-rgb.aei", scene(97, 61, Channels::Rgb, 41)),
+            ("lossless-gray.aei", scene(40, 70, Channels::Gray, 42)),
+            ("lossless-gray-alpha16.aei", wide_scene(33, 20, Channels::GrayAlpha, 43)),
+            ("lossless-rgba16.aei", wide_scene(30, 21, Channels::Rgba, 44)),
+            ("lossless-tiles.aei", scene(300, 280, Channels::Rgba, 45)),
+            ("lossless-flat.aei", flat(70, 65, [12, 200, 90])),
+        ] {
+            let file = encode(&picture);
+            self.good_wide(name, &file);
+        }
+        // Every filter in turn, over bytes that make sums and differences wrap: rows of 9 pixels.
+        let mut noise = Noise(46);
+        let mut rows = |bytes: usize| -> Vec<u8> {
+            (0..10).flat_map(|row| std::iter::once(row % 5).chain((0..bytes).map(|_| noise.next() as u8).collect::<Vec<_>>())).collect()
+        };
+        let tile = |file: &[u8], property: u8, stream: &[u8]| with_payload(file, b"TILE", |payload| *payload = [&[0, 0, 0, property], stream].concat());
+        let packed = |rows: &[u8]| deflate(rows, 9).unwrap();
+        let [gray, rgb] = [Channels::Gray, Channels::Rgb].map(|channels| encode(&scene(9, 10, channels, 47)));
+        let (rows8, rows16, rows_gray) = (rows(27), rows(54), rows(9));
+        self.good_wide("lossless-filters.aei", &tile(&rgb, 8, &packed(&rows8)));
+        self.good_wide("lossless-filters-green.aei", &tile(&rgb, 0x88, &packed(&rows8)));
+        self.good_wide("lossless-filters16-green.aei", &tile(&rgb, 0x90, &packed(&rows16)));
+        self.good_wide("lossless-filters-gray.aei", &tile(&gray, 8, &packed(&rows_gray)));
+        // Each tile has its own depth, and neither has to be that of the source.
+        let mut two = encode(&scene(257, 9, Channels::Gray, 48));
+        let narrow = packed(&rows(2)[..27]);
+        let mut number = 0;
+        two = with_chunks(&two, |kind, payload| match kind {
+            b"TIDX" => vec![(*kind, [&payload[..4], &(4 + narrow.len() as u32).to_le_bytes()].concat())],
+            b"TILE" => {
+                number += 1;
+                vec![(*kind, if number == 2 { [&[1, 0, 0, 16], &narrow[..]].concat() } else { payload.to_vec() })]
+            }
+            _ => vec![(*kind, payload.to_vec())],
+        });
+        self.good_wide("lossless-two-depths.aei", &two);
+
+        self.refused("R2.6", "x-lossless-quality.aei", &with_head_byte(&rgb, 14, 62));
+        self.refused("R2.6", "x-lossless-model.aei", &with_head_byte(&rgb, 23, 1));
+        self.refused("R2.6", "x-flags-2.aei", &with_head_byte(&rgb, 1, 3));
+        self.refused("R2.8", "x-lossless-3-bytes.aei", &with_payload(&rgb, b"TILE", |payload| payload.truncate(3)));
+        self.refused("R2.8", "x-lossless-number.aei", &with_payload(&rgb, b"TILE", |payload| payload[0] = 1));
+        self.refused("R2.14", "x-lossless-depth-0.aei", &tile(&rgb, 0, &packed(&rows8)));
+        self.refused("R2.14", "x-lossless-depth-12.aei", &tile(&rgb, 12, &packed(&rows8)));
+        self.refused("R2.14", "x-lossless-gray-less-green.aei", &tile(&gray, 0x88, &packed(&rows_gray)));
+        let mut wrong = rows8.clone();
+        wrong[28] = 5;
+        self.refused("R2.14", "x-lossless-filter-5.aei", &tile(&rgb, 8, &packed(&wrong)));
+        self.refused("R2.14", "x-lossless-short.aei", &tile(&rgb, 8, &packed(&rows8[..rows8.len() - 1])));
+        self.refused("R2.14", "x-lossless-long.aei", &tile(&rgb, 8, &packed(&[&rows8[..], &[0]].concat())));
+        self.refused("R2.14", "x-lossless-trailing.aei", &tile(&rgb, 8, &[&packed(&rows8)[..], &[0]].concat()));
+        let mut sum = packed(&rows8);
+        *sum.last_mut().unwrap() ^= 1;
+        self.refused("R2.14", "x-lossless-sum.aei", &tile(&rgb, 8, &sum));
+        self.refused("R2.14", "x-lossless-cut.aei", &tile(&rgb, 8, &packed(&rows8)[..100]));
+        self.refused("R2.14", "x-lossless-empty.aei", &tile(&rgb, 8, &[]));
     }
 }

@@ -142,7 +142,7 @@ impl Codec {
         }
     }
 
-    /// Encodes a PNG with one thread.
+    /// Encodes a PNG with one thread. Ours is not to store samples as they are: curves are about what the networks do.
     pub(super) fn encode(self, aei: &Aei, setting: f64, input: &Path, output: &Path) -> Vec<OsString> {
         let (number, file) = (setting.to_string(), output);
         let avif = |tune: &str| {
@@ -152,7 +152,7 @@ impl Codec {
             line
         };
         match self {
-            Self::Aei => aei.line(words!["encode", "-Q", "-f", "-j", "1", "--quality-index", number, input, "-o", file]),
+            Self::Aei => aei.line(words!["encode", "-Q", "-f", "-j", "1", "--lossless=never", "--quality-index", number, input, "-o", file]),
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => words![&aei.program, "bench", "worker", "jpeg-encode", self.id(), number, input, file],
             Self::Webp => words!["cwebp", "-quiet", "-m", "6", "-q", number, input, "-o", file],
             Self::Avif => avif("psnr"),
