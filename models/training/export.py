@@ -26,7 +26,9 @@ from transforms import Ranges, Scales
 MARGIN = 2.0           # room above the largest size seen in photographs
 TABLE_QUALITIES = (0, 10, 20, 30, 40, 50, 63)
 LARGEST_COUNTED = 4095
-EXTREME_MARGIN = 8.0   # no more room than this for the synthetic extremes: the last ones may saturate, which costs them quality but harms nothing
+# No more room than this for the synthetic extremes, by part of the network: the last ones may saturate, which costs them quality but harms nothing. More room is
+# coarser steps. The hyper-analysis has none: its steps decide which z are sent, and coarse ones cost photographs at low qualities up to 3 %.
+EXTREME_MARGIN = {"analysis": 8.0, "hyper": MARGIN, "entropy": 8.0, "synthesis": 4.0}
 
 
 def load(path: Path) -> tuple[model.Codec, int]:
@@ -58,10 +60,11 @@ def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dic
 
 
 def measure(net: model.Codec, paths: list[Path]) -> Ranges:
-    """Ranges with their margins: twice what photographs need, or what the synthetic extremes need, but at most eight times what was seen in photographs."""
+    """Ranges with their margins: twice what photographs need, or what the synthetic extremes need, but at most so many times what was seen in photographs."""
     photographs = calibrate.measure(net, [calibrate.load(p) for p in paths])
     extremes = calibrate.measure(net, calibrate.extremes())
-    return {k: np.maximum(MARGIN * photographs[k], np.minimum(extremes[k], EXTREME_MARGIN * photographs[k])) for k in photographs}
+    most = {k: EXTREME_MARGIN[k.partition(".")[0]] for k in photographs}
+    return {k: np.maximum(MARGIN * photographs[k], np.minimum(extremes[k], most[k] * photographs[k])) for k in photographs}
 
 
 def count_values(built: aem.Model, latents: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
