@@ -231,7 +231,14 @@ def test_captured_steps(tmp_path: Path, pictures: Path, monkeypatch: pytest.Monk
             result = t.train_step(x, q, 1e-3)
         assert torch.equal(weights(plain), weights(captured)) and fake.graph.replays == i + 1
     assert captured.capture and len(captured.captured) == 1 and result[1].shape == (4,)
-    # What cannot be captured is done without.
+    # What cannot be captured is done without, and nothing else.
+    part = train.Trainer(arguments(tmp_path, pictures))
+    part.capture = part.capture_update = True
+    monkeypatch.setattr(part.optimiser, "capture", lambda: 1 / 0)
+    part.captured = captured.captured
+    for _ in range(2):
+        part.train_step(x, q, 1e-3)
+    assert part.capture and not part.capture_update and part.captured
     failing = train.Trainer(arguments(tmp_path, pictures))
     failing.capture = True
     monkeypatch.setattr(torch.cuda, "Stream", lambda: 1 / 0)

@@ -71,7 +71,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch on the processor")
     p.add_argument("--device", choices=("cuda", "cpu"), help="[default: cuda where there is one]")
     p.add_argument("--float32", action="store_true", help="no bfloat16")
-    p.add_argument("--no-compile", action="store_true", help="no torch.compile on CUDA")
+    p.add_argument("--compile", choices=("whole", "parts", "none"), default="whole", help="what torch.compile works on, on CUDA: the network as a whole makes "
+                   "the fastest steps, its parts the shortest wait for the first one")
     p.add_argument("--no-capture", action="store_true", help="no CUDA graphs")
     p.add_argument("--save-minutes", type=float, default=4)
     p.add_argument("--log-every", type=int, default=100, help="steps")
@@ -161,8 +162,12 @@ class Trainer:
                 if "fused" in group:
                     group["fused"] = self.cuda  # it may come from another device
             self.optimiser.load_state_dict(state["optimiser"])
-        if self.cuda and not a.no_compile:
+        self.run = net
+        if self.cuda and a.compile == "parts":
             net.compile_parts()
+        elif self.cuda and a.compile == "whole":
+            torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
+            self.run = torch.compile(net, dynamic=False)
         self.grad = torch.zeros(sum(w.numel() for w in self.weights), device=a.device)  # where the optimiser finds it
         for w, g in zip(self.weights, self.grad.split([w.numel() for w in self.weights])):
             w.grad = g.view(w.shape)
@@ -221,7 +226,7 @@ class Trainer:
         """Crops [B, 3, P, P], their qualities [B] and lambdas [B] on the device: loss, bits per pixel [B], squared error [B], norm of the gradient, and the
         gradient of all weights in one vector, clipped; zeros where it is not finite."""
         with torch.autocast(self.a.device, dtype=torch.bfloat16, enabled=not self.a.float32, cache_enabled=not self.cuda):  # a captured step has no cache
-            x_hat, y_bits, z_bits = self.net(x, q)
+            x_hat, y_bits, z_bits = self.run(x, q)
         loss, bpp, mse = losses(lam, x, x_hat, y_bits + z_bits, self.a.cap, self.a.tilt)
         grads = torch.autograd.grad(loss, self.weights, allow_unused=True, materialize_grads=True)
         grad = torch.cat([g.flatten() for g in grads])
