@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use aei::{Channels, Decoder, LostTile, Picture};
+use aei::{Channels, Decoder, Lossless, LostTile, Picture};
 use common::{scene, tiny_encoder, tiny_options};
 
 /// How far a lost tile reaches into its neighbours with models of this depth (R5.10), in pixels.
@@ -80,15 +80,20 @@ fn far_pixels_are_equal(a: &Picture, b: &Picture, lost: &[LostTile]) -> bool {
 }
 
 fn corrupt(count: usize) {
-    let files: Vec<(Vec<u8>, Picture)> =
-        [(90, 70, 256, Channels::Rgb), (600, 300, 256, Channels::Rgb), (130, 700, 256, Channels::Gray), (64, 64, 1024, Channels::Rgb)]
-            .into_iter()
-            .map(|(width, height, tile, channels)| {
-                let file = tiny_encoder(tile).encode(&scene(width, height, channels, 3)).unwrap();
-                let picture = Decoder::with_options(&file[..], tiny_options()).unwrap().decode().unwrap();
-                (file, picture)
-            })
-            .collect();
+    let files: Vec<(Vec<u8>, Picture)> = [
+        (90, 70, 256, Channels::Rgb, Lossless::Never),
+        (600, 300, 256, Channels::Rgb, Lossless::Never),
+        (130, 700, 256, Channels::Gray, Lossless::Never),
+        (64, 64, 1024, Channels::Rgb, Lossless::Never),
+        (300, 290, 256, Channels::Rgb, Lossless::Always),
+    ]
+    .into_iter()
+    .map(|(width, height, tile, channels, lossless)| {
+        let file = tiny_encoder(tile).lossless(lossless).encode(&scene(width, height, channels, 3)).unwrap();
+        let picture = Decoder::with_options(&file[..], tiny_options()).unwrap().decode().unwrap();
+        (file, picture)
+    })
+    .collect();
     let mut salvaging = tiny_options();
     salvaging.salvage = true;
     let mut random = Random(0x5EED_1234_5678_9ABC);
