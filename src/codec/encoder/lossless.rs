@@ -133,10 +133,16 @@ fn lambda(quality: Quality) -> f64 {
 }
 
 impl Encoder {
+    /// About how many bytes encoding without loss needs.
+    pub(super) fn memory_without_loss(&self, grid: &Grid, layout: &Layout) -> u64 {
+        let (waiting, packing) = lossless_memory(grid, layout);
+        waiting + packing
+    }
+
     /// Encodes without loss.
     pub(super) fn encode_lossless<S: Sample>(&self, head: &Head, layout: &Layout, metadata: &Metadata, mut source: impl RowSource<S>) -> Result<Vec<u8>> {
         let grid = head.grid();
-        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", lossless_memory(&grid, layout))?;
+        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", self.memory_without_loss(&grid, layout))?;
         let mut alpha = AlphaEncoder::new::<S>(layout, &grid)?;
         let mut preview = if self.preview { Some(Shrink::new(layout, SIDE)?) } else { None };
         let mut colours = LosslessTiles::new(layout, &grid);
@@ -197,12 +203,12 @@ const BAND_ROWS: usize = 64;
 /// Rows that the analysis reads beyond a row of tiles, at most, with the embedded model.
 const AHEAD: usize = 256;
 
-/// About how many bytes the samples of a row of tiles take, of 16 bits for what is known here, and what is made of them.
-pub(super) fn lossless_memory(grid: &Grid, layout: &Layout) -> u64 {
+/// About how many bytes the samples of a row of tiles take, of 16 bits for what is known here, and, beside them, what is made of them at one time.
+pub(super) fn lossless_memory(grid: &Grid, layout: &Layout) -> (u64, u64) {
     let tile = grid.tile().min(layout.height() as usize);
     let samples = (layout.row_len() * size_of::<u16>()) as u64;
     // Rows that wait; of the tiles that are packed at the same time the bytes, the filtered bytes and the stream.
     let at_once = rayon::current_num_threads().min(grid.per_row()) * grid.tile().min(layout.width() as usize);
     let packed = (at_once * tile * layout.channels().count() * size_of::<u16>()) as u64 * 3;
-    samples * (tile + AHEAD + BAND_ROWS) as u64 + packed
+    (samples * (tile + AHEAD + BAND_ROWS).min(layout.height() as usize + BAND_ROWS) as u64, packed)
 }

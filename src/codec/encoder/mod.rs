@@ -288,7 +288,7 @@ impl Encoder {
     pub fn memory_for_rows(&self, layout: Layout) -> Result<u64> {
         let grid = Grid::new(layout.width(), layout.height(), 1 << self.tile_log2);
         if self.lossless == Lossless::Always {
-            return Ok(lossless_memory(&grid, &layout));
+            return Ok(self.memory_without_loss(&grid, &layout));
         }
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
         Ok(self.memory(&grid, &layout, &model))
@@ -315,8 +315,8 @@ impl Encoder {
 
     fn memory(&self, grid: &Grid, layout: &Layout, model: &Model) -> u64 {
         let kept = if self.reuse.is_some() { (grid.height / 8 * (grid.width / 8) * model.header().c8 * 2) as u64 } else { 0 };
-        let lossless = if self.lossless == Lossless::Auto { lossless_memory(grid, layout) } else { 0 };
-        estimate(grid, layout, model) + lossless + kept + self.transforms.memory(model, grid.height / LATENT, grid.latent_width())
+        let (waiting, packing) = if self.lossless == Lossless::Auto { lossless_memory(grid, layout) } else { (0, 0) };
+        waiting + estimate(grid, layout, model, packing) + kept + self.transforms.memory(model, grid.height / LATENT, grid.latent_width())
     }
 }
 
@@ -331,8 +331,8 @@ fn copied<S: Sample>(samples: &[S]) -> impl RowSource<S> {
     }
 }
 
-/// About how many bytes encoding takes at its peak, with the model.
-fn estimate(grid: &Grid, layout: &Layout, model: &Model) -> u64 {
+/// About how many bytes encoding takes at its peak, with the model. `packing` is what lossless tiles take, which are made when those of latents are done.
+fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> u64 {
     let h = model.header();
     let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
     // 32-bit latents of a row of tiles, and of those that the last band gave beyond it.
@@ -345,5 +345,5 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model) -> u64 {
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
     // A row of tiles, as it is and filtered.
     let alpha = if layout.channels().has_alpha() { u64::from(layout.width()) * grid.tile().min(layout.height() as usize) as u64 * 4 } else { 0 };
-    alpha + model.network_bytes(true) + samples + latents + tiles + memory::transform(h, columns)
+    alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + memory::transform(h, columns)
 }
