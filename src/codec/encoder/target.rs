@@ -74,10 +74,9 @@ impl Encoder {
                 // Nothing is better.
                 _ if fits && limit.is_some() => Ok(file),
                 (Lossless::Always, None) => Ok(file),
-                (Lossless::Always, Some(bytes)) => Err(Error::Parameter(format!(
-                    "without loss the file has {} bytes, not {bytes}: leave out --lossless or make the picture smaller",
-                    file.len()
-                ))),
+                (Lossless::Always, Some(bytes)) => {
+                    Err(Error::Parameter(format!("without loss the file has {} bytes, not {bytes}: allow losses or make the picture smaller", file.len())))
+                }
                 _ => match self.clone().lossless(Lossless::Never).encode_to(picture, target) {
                     Ok(latents) if limit.is_some() || latents.len() < file.len() => Ok(latents),
                     // Any score is reached without loss.
