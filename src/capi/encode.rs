@@ -52,7 +52,9 @@ pub unsafe extern "C" fn aei_encode(
             2 => Lossless::Never,
             other => return Err(Error::Parameter(format!("lossless is {other}, not 0 to 2"))),
         };
-        let mut encoder = Encoder::new().quality(Quality::index(quality)?).lossless(lossless).tile_size(options.tile_size)?.preview(options.preview != 0);
+        let effort = u8::try_from(options.effort).map_err(|_| Error::Parameter(format!("effort {}", options.effort)))?;
+        let mut encoder =
+            Encoder::new().quality(Quality::index(quality)?).lossless(lossless).effort(effort)?.tile_size(options.tile_size)?.preview(options.preview != 0);
         if options.progress.is_some() {
             encoder = encoder.on_progress(callback(options.progress, UserData(options.user_data)));
         }

@@ -154,8 +154,8 @@ pub struct AeiEncodeOptions {
     pub user_data: *mut c_void,
     /// When to store samples as they are: 0 where it is worth it, as for screenshots and icons; 1 always; 2 never.
     pub lossless: u32,
-    /// 0.
-    pub reserved: u32,
+    /// How much work goes into a small file: 0 (least) to 5. Decoding is the same for all.
+    pub effort: u32,
 }
 
 impl Default for AeiEncodeOptions {
@@ -177,7 +177,7 @@ impl Default for AeiEncodeOptions {
             progress: None,
             user_data: ptr::null_mut(),
             lossless: 0,
-            reserved: 0,
+            effort: 0,
         }
     }
 }

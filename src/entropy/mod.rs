@@ -1,6 +1,7 @@
 //! Integers to bytes and back (SPEC 3).
 
 mod coder;
+mod rate;
 mod rounding;
 mod tables;
 mod tile;
@@ -8,5 +9,6 @@ mod tile;
 pub(crate) use coder::StreamDecoder;
 #[cfg(feature = "bench-internals")]
 pub(crate) use coder::Symbols;
+pub(crate) use rate::{Rate, RateModel};
 pub(crate) use tables::Tables;
-pub(crate) use tile::{CodedTile, TileCode, TileShape, decode_hyper, decode_tile, encode_tile};
+pub(crate) use tile::{CodedTile, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, hyper_latents};

@@ -59,6 +59,11 @@ fn cost(table: &Table, value: i32) -> u32 {
     ((PRECISION as u32 + behind) << COST_FRACTION) - log2(table.lookup.probability(symbol as usize))
 }
 
+/// Bits of a value of at least 0 under a table.
+pub(super) fn bits(table: &Table, value: i32) -> f32 {
+    cost(table, value) as f32 / (1 << COST_FRACTION) as f32
+}
+
 /// Binary logarithm of a number of at least 1, in units of `2^-COST_FRACTION`, rounded down: the same on every machine, so that the same picture gives the
 /// same file there.
 fn log2(x: u32) -> u32 {

@@ -135,23 +135,36 @@ pub(crate) fn encode_tile(
     skip_below: Option<u8>,
 ) -> Result<CodedTile> {
     let z = hyper_latents(y, model, analysis, engine, shape)?;
+    encode_tile_under(y, &z, model, engine, quality, shape, skip_below)
+}
+
+/// As [`encode_tile`], with hyper-latents that are chosen already.
+pub(crate) fn encode_tile_under(
+    y: &[i32],
+    z: &[i32],
+    model: &Model,
+    engine: &Engine,
+    quality: u8,
+    shape: TileShape,
+    skip_below: Option<u8>,
+) -> Result<CodedTile> {
     if let Some(skip_below) = skip_below {
-        let (symbols, _) = code_tile(y, &z, model, engine, quality, shape, skip_below)?;
+        let (symbols, _) = code_tile(y, z, model, engine, quality, shape, skip_below)?;
         return Ok(CodedTile { skip_below, stream: symbols.into_stream(model.tables())? });
     }
     let skip_below = model.header().skip_below;
-    let (symbols, skipped) = code_tile(y, &z, model, engine, quality, shape, skip_below)?;
+    let (symbols, skipped) = code_tile(y, z, model, engine, quality, shape, skip_below)?;
     if !skipped.is_too_much() {
         return Ok(CodedTile { skip_below, stream: symbols.into_stream(model.tables())? });
     }
     drop(symbols);
-    let (symbols, _) = code_tile(y, &z, model, engine, quality, shape, 0)?;
+    let (symbols, _) = code_tile(y, z, model, engine, quality, shape, 0)?;
     Ok(CodedTile { skip_below: 0, stream: symbols.into_stream(model.tables())? })
 }
 
 /// What an encoder has left out of a tile.
 #[derive(Debug, Default)]
-struct Skipped {
+pub(super) struct Skipped {
     count: u64,
     /// Sum of the squares of the symbols beyond +-1.
     squares: u64,
@@ -159,7 +172,7 @@ struct Skipped {
 
 impl Skipped {
     /// Counts a symbol that is not coded, and gives back what the decoder takes it for.
-    fn add(&mut self, symbol: i32) -> i32 {
+    pub(super) fn add(&mut self, symbol: i32) -> i32 {
         self.count += 1;
         if symbol.unsigned_abs() >= 2 {
             self.squares = self.squares.saturating_add(u64::from(symbol.unsigned_abs()).pow(2));
@@ -169,7 +182,7 @@ impl Skipped {
 
     /// At high rates one bit is worth about 0.1155 squared quantisation steps, and a skipped value saves about 0.005 bits: 0.0006 squares. A lone +-1 costs
     /// more bits than it is worth.
-    fn is_too_much(&self) -> bool {
+    pub(super) fn is_too_much(&self) -> bool {
         self.squares.saturating_mul(1000) > self.count
     }
 }
@@ -200,7 +213,7 @@ fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, quality: u8, 
 }
 
 /// z of a tile, rounded.
-fn hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
+pub(crate) fn hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
     let header = model.header();
     let round = |x: i32, shift: u32| (x + (1 << shift >> 1)) >> shift;
     let mut input = engine.tensor(shape.rows, shape.columns, header.m)?;

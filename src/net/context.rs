@@ -36,8 +36,7 @@ impl EntropyNet {
         let adapt = (0..4).map(|k| Ok(r.dense(h.ce + if k > 0 { h.m } else { 0 }, h.ce)?.pack())).collect::<Result<_>>()?;
         let trunk = r.blocks(h.n_trunk, h.ce)?;
         let params = r.dense(h.ce, 2 * h.m)?;
-        let (m, group) = (h.m, h.m / 4);
-        let params = (0..4).map(|g| params.outputs((0..2).flat_map(move |half| (0..group).map(move |c| half * m + g * group + c))).pack()).collect();
+        let params = (0..4).map(|g| params.outputs(group_outputs(h.m, g)).pack()).collect();
         Ok(Self { hyper_up: [first_up, second_up], hyper_blocks, adapt, trunk, params, z_shift: h.z_shift })
     }
 
@@ -55,19 +54,30 @@ impl EntropyNet {
         let x = engine.dense(&self.adapt[step], parts, Epilogue::Store)?;
         let mut trunk: Vec<Stage<'_>> = self.trunk.iter().map(Stage::block).collect();
         let x = push_all(&mut trunk, engine, x, true)?;
-        let (len, half) = (self.params[0].outputs(), x.columns() / 2);
-        // Even columns of a row, then odd ones: each has its channel group.
-        let mut values = engine.tensor(x.rows(), x.columns(), len)?;
-        let row_len = values.row_len();
-        engine.pieces(values.data_mut(), row_len, |row, piece| {
-            for (parity, out) in piece.chunks_exact_mut(half * len).enumerate() {
-                let input = Segment { data: &x.row(row)[parity * x.channels()..], stride: 2 * x.channels(), len: x.channels() };
-                engine.kernel.dense(&self.params[phase_group(step, row, parity)], &[input], half, out, len, Epilogue::Store);
-            }
-        });
-        engine.recycle(x);
-        Ok(Parameters { values })
+        by_group(engine, &self.params, step, x)
     }
+}
+
+/// The outputs of `params` that are about a channel group: its means, then its raw scale indices.
+pub(super) fn group_outputs(m: usize, group: usize) -> impl Iterator<Item = usize> + Clone {
+    let len = m / 4;
+    (0..2).flat_map(move |half| (0..len).map(move |c| half * m + group * len + c))
+}
+
+/// At each position the layer of the channel group that `step` codes there.
+pub(super) fn by_group(engine: &Engine, params: &[Dense], step: usize, x: Tensor) -> Result<Parameters> {
+    let (len, half) = (params[0].outputs(), x.columns() / 2);
+    // Even columns of a row, then odd ones: each has its channel group.
+    let mut values = engine.tensor(x.rows(), x.columns(), len)?;
+    let row_len = values.row_len();
+    engine.pieces(values.data_mut(), row_len, |row, piece| {
+        for (parity, out) in piece.chunks_exact_mut(half * len).enumerate() {
+            let input = Segment { data: &x.row(row)[parity * x.channels()..], stride: 2 * x.channels(), len: x.channels() };
+            engine.kernel.dense(&params[phase_group(step, row, parity)], &[input], half, out, len, Epilogue::Store);
+        }
+    });
+    engine.recycle(x);
+    Ok(Parameters { values })
 }
 
 /// Means and raw scale indices for one step.
@@ -80,8 +90,27 @@ impl Parameters {
     #[inline]
     pub(crate) fn at(&self, row: usize, column: usize) -> (&[i16], &[i16]) {
         let len = self.values.channels();
-        let at = (column % 2) * (self.values.columns() / 2) + column / 2;
-        self.values.row(row)[at * len..][..len].split_at(len / 2)
+        self.values.row(row)[self.place(column) * len..][..len].split_at(len / 2)
+    }
+
+    /// Where in its row the numbers of a column are.
+    #[inline]
+    fn place(&self, column: usize) -> usize {
+        (column % 2) * (self.values.columns() / 2) + column / 2
+    }
+
+    /// A tensor of the same size in which `f` writes the derivatives by the means and the scale indices of each row and column.
+    pub(crate) fn derivatives(&self, engine: &Engine, mut f: impl FnMut(usize, usize, &mut [i16], &mut [i16])) -> Result<Tensor> {
+        let len = self.values.channels();
+        let mut g = engine.tensor(self.values.rows(), self.values.columns(), len)?;
+        let row_len = g.row_len();
+        for (row, numbers) in g.data_mut().chunks_exact_mut(row_len).enumerate() {
+            for column in 0..self.values.columns() {
+                let (means, indices) = numbers[self.place(column) * len..][..len].split_at_mut(len / 2);
+                f(row, column, means, indices);
+            }
+        }
+        Ok(g)
     }
 
     pub(crate) fn recycle(self, engine: &Engine) {

@@ -5,6 +5,7 @@
 
 mod analysis;
 mod context;
+mod gradient;
 #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 pub(crate) mod kernels;
 mod model;
@@ -17,6 +18,7 @@ use std::sync::OnceLock;
 
 pub(crate) use analysis::{Analysis, AnalysisStages, INPUTS};
 pub(crate) use context::{EntropyNet, Parameters, phase_group};
+pub(crate) use gradient::{EntropyGradient, RATE_EXPONENT, SynthesisGradient, power_of_two};
 pub(crate) use model::Header;
 pub use model::{Model, ModelId};
 #[cfg(feature = "onnx")]

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use sha2::{Digest, Sha256};
 
 use super::records::{QUALITIES, Reader};
-use super::{Analysis, EntropyNet, Synthesis};
+use super::{Analysis, EntropyGradient, EntropyNet, Synthesis, SynthesisGradient};
 use crate::container::chunk::Chunks;
 use crate::entropy::Tables;
 use crate::{Error, Result};
@@ -131,6 +131,8 @@ pub struct Model {
     entropy: OnceLock<EntropyNet>,
     synthesis: OnceLock<Synthesis>,
     analysis: OnceLock<Analysis>,
+    entropy_gradient: OnceLock<EntropyGradient>,
+    synthesis_gradient: OnceLock<SynthesisGradient>,
 }
 
 impl fmt::Debug for Model {
@@ -219,6 +221,8 @@ impl Model {
             entropy: OnceLock::new(),
             synthesis: OnceLock::new(),
             analysis: OnceLock::new(),
+            entropy_gradient: OnceLock::new(),
+            synthesis_gradient: OnceLock::new(),
             bytes,
         })
     }
@@ -259,6 +263,16 @@ impl Model {
 
     pub(crate) fn synthesis(&self) -> Result<&Synthesis> {
         load(&self.synthesis, &self.bytes, Some(&self.synthesis_chunk), |r| Synthesis::read(r, &self.header))
+    }
+
+    /// The entropy network with its transposes.
+    pub(crate) fn entropy_gradient(&self) -> Result<&EntropyGradient> {
+        load(&self.entropy_gradient, &self.bytes, Some(&self.entropy_chunk), |r| EntropyGradient::read(r, &self.header))
+    }
+
+    /// The synthesis with its transposes.
+    pub(crate) fn synthesis_gradient(&self) -> Result<&SynthesisGradient> {
+        load(&self.synthesis_gradient, &self.bytes, Some(&self.synthesis_chunk), |r| SynthesisGradient::read(r, &self.header))
     }
 
     /// The records of `SYNT`, for those who compute with them in another way.

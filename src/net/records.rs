@@ -138,10 +138,10 @@ impl Layer {
         }
     }
 
-    /// The same layer with its inputs in the order that `order` names.
+    /// The same layer with the inputs that `order` names, in that order.
     pub(crate) fn inputs(&self, order: &[usize]) -> Self {
         Self {
-            inputs: self.inputs,
+            inputs: order.len(),
             weights: self.weights.chunks_exact(self.inputs).flat_map(|row| order.iter().map(|i| row[*i])).collect(),
             biases: self.biases.clone(),
             shifts: self.shifts.clone(),

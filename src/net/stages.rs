@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// R5.2 on the rows `above .. above + rows` of `x`; rows outside `x` are zero.
-    fn depthwise(&self, layer: &Depthwise, x: &Tensor, above: usize, rows: usize) -> Result<Tensor> {
+    pub(super) fn depthwise(&self, layer: &Depthwise, x: &Tensor, above: usize, rows: usize) -> Result<Tensor> {
         let zeros = try_filled(x.row_len(), 0i16)?;
         let row = |r: Option<usize>| r.filter(|r| *r < x.rows()).map_or(&zeros[..], |r| x.row(r));
         let mut out = self.tensor(rows, x.columns(), x.channels())?;
@@ -107,7 +107,7 @@ impl Engine {
     }
 
     /// R5.6 in place.
-    fn gain(&self, gain: &Gain, quality: u8, x: &mut Tensor) {
+    pub(super) fn gain(&self, gain: &Gain, quality: u8, x: &mut Tensor) {
         let channels = x.channels();
         self.pieces(x.data_mut(), POSITIONS * channels, |_, piece| {
             let mut scaled = vec![0; channels];
@@ -146,7 +146,7 @@ impl<'n> Stage<'n> {
     }
 
     pub(crate) fn down(layer: &'n Dense) -> Self {
-        Stage::Down(DownStage { layer, odd: None })
+        Stage::Down(DownStage::new(layer))
     }
 
     /// Takes the next rows, possibly none, and gives those that are finished, possibly none.
@@ -229,7 +229,7 @@ impl Up {
         Self([0, 1].map(|i| layer.outputs((0..2).flat_map(move |j| (0..channels).map(move |c| (c * 2 + i) * 2 + j))).pack()))
     }
 
-    fn run(&self, engine: &Engine, x: Tensor) -> Result<Tensor> {
+    pub(super) fn run(&self, engine: &Engine, x: Tensor) -> Result<Tensor> {
         let channels = self.0[0].outputs() / 2;
         let mut out = engine.tensor(2 * x.rows(), 2 * x.columns(), channels)?;
         let row_len = out.row_len();
@@ -253,6 +253,12 @@ pub(crate) struct DownStage<'n> {
     layer: &'n Dense,
     /// The upper row of a pair whose lower row has not come.
     odd: Option<Tensor>,
+}
+
+impl<'n> DownStage<'n> {
+    pub(super) fn new(layer: &'n Dense) -> Self {
+        Self { layer, odd: None }
+    }
 }
 
 impl DownStage<'_> {

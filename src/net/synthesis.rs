@@ -32,11 +32,7 @@ impl Synthesis {
             first: r.blocks(h.n8_first, h.c8)?,
             middle_gain: r.gain(h.c8)?,
             second: r.blocks(h.n8_second, h.c8)?,
-            last: {
-                // A row of outputs becomes a row of pixels of three samples.
-                let order = (0..8).flat_map(|i| (0..8).flat_map(move |j| (0..3).map(move |c| (c * 8 + i) * 8 + j)));
-                r.dense(h.c8, OUTPUTS)?.outputs(order).pack()
-            },
+            last: r.dense(h.c8, OUTPUTS)?.outputs(sample_order()).pack(),
         })
     }
 
@@ -57,6 +53,11 @@ impl Synthesis {
         stages.push(Stage::Dense(&self.last));
         SynthesisStages(stages)
     }
+}
+
+/// Outputs of the last layer in the order in which a row of them is a row of pixels of three samples.
+pub(super) fn sample_order() -> impl Iterator<Item = usize> + Clone {
+    (0..8).flat_map(|i| (0..8).flat_map(move |j| (0..3).map(move |c| (c * 8 + i) * 8 + j)))
 }
 
 /// A synthesis under way.

@@ -20,7 +20,7 @@ impl From<Error> for PyErr {
 
 /// Samples in native byte order to a file.
 #[pyfunction]
-#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless))]
+#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort))]
 #[expect(clippy::too_many_arguments, reason = "called by the package alone, by name")]
 fn encode<'py>(
     py: Python<'py>,
@@ -37,6 +37,7 @@ fn encode<'py>(
     xmp: Option<Vec<u8>>,
     preview: bool,
     lossless: Option<bool>,
+    effort: u8,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let file = py.detach(|| -> Result<Vec<u8>> {
         let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
@@ -51,7 +52,7 @@ fn encode<'py>(
         };
         let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
         let lossless = lossless.map_or(Lossless::Auto, |wanted| if wanted { Lossless::Always } else { Lossless::Never });
-        Encoder::new().quality(Quality::index(quality)?).lossless(lossless).tile_size(tile_size)?.preview(preview).encode(&picture)
+        Encoder::new().quality(Quality::index(quality)?).lossless(lossless).effort(effort)?.tile_size(tile_size)?.preview(preview).encode(&picture)
     })?;
     Ok(PyBytes::new(py, &file))
 }

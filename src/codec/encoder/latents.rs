@@ -33,6 +33,14 @@ pub(super) struct LatentRows<'a, S, F> {
     right_edge: RightEdge,
     /// Latents that have been computed but not taken.
     ready: Vec<i32>,
+    /// Cells of the picture that somebody may look at again, if anybody wants to.
+    kept: Option<Kept>,
+}
+
+/// Rows of cells, from a row of the picture on.
+struct Kept {
+    first: usize,
+    cells: Vec<i16>,
 }
 
 impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
@@ -53,18 +61,58 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
             cell_columns: grid.width / 8,
             next_cell_row: 0,
             ready: Vec::new(),
+            kept: None,
         })
+    }
+
+    /// Keeps cells for [`LatentRows::cells_from`].
+    pub(super) fn keep_cells(mut self) -> Self {
+        self.kept = Some(Kept { first: 0, cells: Vec::new() });
+        self
     }
 
     /// The next rows of latents: `[rows][columns][m]`.
     pub(super) fn take(&mut self, engine: &Engine, rows: usize, progress: &Progress) -> Result<Vec<i32>> {
-        let row_len = self.cell_columns * 8 / LATENT * self.m;
+        self.prepare(engine, rows, progress)?;
+        let rest = self.ready.split_off(rows * self.row_len());
+        Ok(std::mem::replace(&mut self.ready, rest))
+    }
+
+    /// The rows of latents that come after those taken, at most so many, which can still be taken.
+    pub(super) fn ahead(&mut self, engine: &Engine, rows: usize, progress: &Progress) -> Result<&[i32]> {
+        self.prepare(engine, rows, progress)?;
+        let row_len = self.row_len();
+        Ok(&self.ready[..(rows * row_len).min(self.ready.len())])
+    }
+
+    /// The cells from a row of cells of the picture on, and nothing above it any more: `[rows][columns][INPUTS]`, as far as they have been read.
+    pub(super) fn cells_from(&mut self, row: usize) -> &[i16] {
+        let row_len = self.cell_columns * INPUTS;
+        self.kept.as_mut().map_or(&[], |kept| {
+            kept.cells.drain(..(row - kept.first) * row_len);
+            kept.first = row;
+            &kept.cells
+        })
+    }
+
+    /// Numbers in a row of latents.
+    fn row_len(&self) -> usize {
+        self.cell_columns * 8 / LATENT * self.m
+    }
+
+    /// Computes so many rows of latents, or all that are left.
+    fn prepare(&mut self, engine: &Engine, rows: usize, progress: &Progress) -> Result<()> {
+        let row_len = self.row_len();
         self.ready
             .try_reserve((rows * row_len).saturating_sub(self.ready.len()) + BAND * row_len)
             .map_err(|_| Error::Limits("there is no memory for the latents".into()))?;
         while self.ready.len() < rows * row_len && self.next_cell_row < self.cell_rows {
             let band = BAND.min(self.cell_rows - self.next_cell_row);
             let cells = self.cells(engine, band)?;
+            if let Some(kept) = &mut self.kept {
+                kept.cells.try_reserve(cells.data().len()).map_err(|_| Error::Limits("there is no memory for the samples".into()))?;
+                kept.cells.extend_from_slice(cells.data());
+            }
             self.next_cell_row += band;
             let features = self.stages.push(engine, cells, self.next_cell_row == self.cell_rows)?;
             let old = self.ready.len();
@@ -77,8 +125,11 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
             engine.recycle(features);
             report(progress, self.rows_done(), self.layout.height())?;
         }
-        let rest = self.ready.split_off(rows * row_len);
-        Ok(std::mem::replace(&mut self.ready, rest))
+        Ok(())
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Rows of pixels that have been through the analysis. The last ones are done when their tiles are coded.

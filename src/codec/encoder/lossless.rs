@@ -9,12 +9,13 @@ use super::super::{Limits, report};
 use super::{Encoder, RowSource};
 use crate::codec::alpha::AlphaEncoder;
 use crate::codec::preview::{SIDE, Shrink};
+use crate::codec::quality::lambda;
 use crate::container::{self, Attachments, Head};
 use crate::entropy::CodedTile;
 use crate::picture::samples::Sample;
 use crate::picture::tiles::Grid;
 use crate::picture::try_filled;
-use crate::{Decoder, DecoderOptions, Error, Layout, Metadata, Quality, Result, SampleDepth, Samples};
+use crate::{Decoder, DecoderOptions, Error, Layout, Metadata, Result, SampleDepth, Samples};
 
 /// When an encoder stores samples as they are, so that the decoded picture is the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -123,13 +124,6 @@ fn bytes(tiles: &[CodedTile]) -> u64 {
 
 fn is_suspicious(latent_bytes: u64, pixels: u64, layout: &Layout) -> bool {
     (latent_bytes * 8) as f64 > SUSPICIOUS * pixels as f64 * layout.channels().without_alpha().count() as f64
-}
-
-/// How many bits per pixel a squared error of one level in each of three colours is worth, as the network was trained; between the nodes of its training, roughly.
-fn lambda(quality: Quality) -> f64 {
-    // 0.0005 * 2200^(q / 63), by products alone: a function of the standard library may differ from machine to machine, and files with it.
-    const STEP: f64 = 1.129_937_255_850_311_8;
-    (0..quality.get()).fold(0.0005, |lambda, _| lambda * STEP)
 }
 
 impl Encoder {

@@ -38,6 +38,9 @@ pub(crate) struct Encode {
     /// Whether to store the samples as they are: auto does so where that is smaller or the picture is of a kind that suffers, such as screenshots and icons
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always")]
     lossless: When,
+    /// How much work goes into a smaller file at the same quality, 0 to 5
+    #[arg(short, long, value_name = "0..5", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=5))]
+    effort: u8,
     /// Whole file of at most this size, and as close to it as can be; K and M stand for KiB and MiB
     #[arg(long, value_name = "BYTES", value_parser = super::parse_bytes, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     size: Option<u64>,
@@ -130,6 +133,7 @@ impl Encode {
                 When::Always => Lossless::Always,
                 When::Never => Lossless::Never,
             })
+            .effort(self.effort)?
             .tile_size(self.tile_size)?
             .preview(self.preview)
             .max_memory(session.limits.max_memory)

@@ -1,0 +1,205 @@
+//! What a tile's latents cost, and how that changes with them: for an encoder that refines them (SPEC 6).
+
+use super::rounding::{Rounding, bits};
+use super::tables::{Table, Tables};
+use super::tile::{Skipped, TileShape};
+use crate::Result;
+use crate::net::{EntropyGradient, Model, RATE_EXPONENT, Tensor, phase_group, power_of_two, sat16, stages::Engine};
+use crate::picture::try_filled;
+
+/// Magnitudes beyond this are taken to cost as much more as the last ones.
+const MAX_MAGNITUDE: usize = 1024;
+
+/// Bits of values under every scale index, and their slopes.
+pub(crate) struct Costs {
+    /// `[scale][magnitude]`.
+    bits: Vec<Vec<f32>>,
+}
+
+impl Costs {
+    pub(crate) fn new(tables: &Tables) -> Self {
+        let row = |table: &Table| (0..=(table.range as usize + 1).min(MAX_MAGNITUDE)).map(|n| bits(table, n as i32)).collect();
+        Self { bits: tables.iter().map(row).collect() }
+    }
+
+    /// Bits of a value; a scale index beyond the tables costs like the last one.
+    fn of(&self, value: i32, index: usize) -> f32 {
+        let row = &self.bits[index.min(self.bits.len() - 1)];
+        row[(value.unsigned_abs() as usize).min(row.len() - 1)]
+    }
+
+    /// Difference of the bits from `n` to `n + 1`.
+    fn step(&self, n: usize, index: usize) -> f32 {
+        let row = &self.bits[index];
+        let n = n.min(row.len() - 2);
+        row[n + 1] - row[n]
+    }
+
+    /// First and second derivative of the bits by a residual that is not an integer yet: the differences between integers stand half way between them, and lines
+    /// go through them, through 0 at 0.
+    fn slope(&self, residual: f32, index: usize) -> (f32, f32) {
+        let magnitude = residual.abs();
+        if magnitude < 0.5 {
+            let slope = 2.0 * self.step(0, index);
+            return (slope * residual, slope);
+        }
+        let n = (magnitude - 0.5) as usize;
+        let (before, after) = (self.step(n, index), self.step(n + 1, index));
+        (residual.signum() * (before + (after - before) * (magnitude - 0.5 - n as f32)), after - before)
+    }
+
+    /// Derivative of the bits of a value by its scale index.
+    fn by_index(&self, value: i32, index: usize) -> f32 {
+        let (below, above) = (index.saturating_sub(1), (index + 1).min(self.bits.len() - 1));
+        if above == below { 0.0 } else { (self.of(value, above) - self.of(value, below)) / (above - below) as f32 }
+    }
+}
+
+/// What a tile's latents would be coded as.
+pub(crate) struct Rate {
+    /// `[rows][columns][m]` in units of `2^-y_fraction`, as the decoder gets them.
+    pub(crate) y_hat: Vec<i32>,
+    /// Of y.
+    pub(crate) bits: f64,
+    /// Whether values that are not coded would be missed: then the tile is better coded in another way.
+    pub(crate) skips_too_much: bool,
+    /// First and second derivative of the bits by each latent: the first with what it does as context of later steps, the second of its own value alone, not
+    /// negative. Empty where they were not asked for.
+    pub(crate) slope: Vec<f32>,
+    pub(crate) curvature: Vec<f32>,
+}
+
+/// What stays the same while a tile is refined.
+pub(crate) struct RateModel<'a> {
+    model: &'a Model,
+    net: &'a EntropyGradient,
+    costs: Costs,
+    rounding: Rounding,
+}
+
+impl<'a> RateModel<'a> {
+    pub(crate) fn new(model: &'a Model) -> Result<Self> {
+        Ok(Self {
+            model,
+            net: model.entropy_gradient()?,
+            costs: Costs::new(model.tables()),
+            rounding: Rounding::new(model.tables(), model.header().y_input_fraction),
+        })
+    }
+
+    /// The rate of the latents y of a tile, `[rows][columns][m]` in units of `2^-y_input_fraction`, under the hyper features of its z. With `slopes`, its derivatives
+    /// too.
+    pub(crate) fn rate(&self, engine: &Engine, y: &[i32], features: &Tensor, shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
+        let header = self.model.header();
+        let (m, group, finer) = (header.m, header.m / 4, header.y_input_fraction - header.y_fraction);
+        let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
+        let unit = power_of_two(-(header.y_input_fraction as i32)) as f32;
+        let scale = power_of_two(RATE_EXPONENT) as f32;
+        let derivatives = if slopes { y.len() } else { 0 };
+        let mut rate = Rate {
+            y_hat: try_filled(y.len(), 0)?,
+            bits: 0.0,
+            skips_too_much: false,
+            slope: try_filled(derivatives, 0.0)?,
+            curvature: try_filled(derivatives, 0.0)?,
+        };
+        let mut skipped = Skipped::default();
+        let mut context = Tensor::zeros(shape.rows, shape.columns, m)?;
+        for step in 0..4 {
+            let (parameters, tape) = self.net.forward(engine, step, features, &context)?;
+            let mut code = |row: usize, column: usize, by_mean: &mut [i16], by_index: &mut [i16]| {
+                let first = (row * shape.columns + column) * m + phase_group(step, row, column) * group;
+                let (means, raws) = parameters.at(row, column);
+                for k in 0..group {
+                    let at = first + k;
+                    let index = (((i32::from(raws[k]) + half) >> header.index_shift) + header.index_offset).clamp(0, highest) as u8;
+                    let residual = y[at] - (i32::from(means[k]) << finer);
+                    let value = if index < skip_below {
+                        skipped.add(self.rounding.nearest(residual))
+                    } else {
+                        let value = self.rounding.value(residual, index);
+                        rate.bits += f64::from(self.costs.of(value, index.into()));
+                        value
+                    };
+                    rate.y_hat[at] = (value << header.y_fraction) + i32::from(means[k]);
+                    context.data_mut()[at] = sat16(rate.y_hat[at].into());
+                    if slopes {
+                        // Of what is not coded, too: that is what keeps it near the mean, which is what it is decoded as.
+                        let (slope, curvature) = self.costs.slope(residual as f32 * unit, index.into());
+                        rate.slope[at] += slope;
+                        rate.curvature[at] = curvature.max(0.0);
+                        // A greater mean is a smaller residual. Casts saturate.
+                        by_mean[k] = (-slope * scale) as i16;
+                        by_index[k] = (self.costs.by_index(value, index.into()) * scale) as i16;
+                    }
+                }
+            };
+            if slopes {
+                let g = parameters.derivatives(engine, &mut code)?;
+                if let Some((by_context, exponent)) = self.net.backward(engine, step, &tape, &g)? {
+                    // By a unit of a latent in place of an integer of the context.
+                    let scale = power_of_two(header.y_fraction as i32 - exponent) as f32;
+                    add_to_coded(&mut rate.slope, &by_context, step, group, scale);
+                    engine.recycle(by_context);
+                }
+                engine.recycle(g);
+            } else {
+                for row in 0..shape.rows {
+                    (0..shape.columns).for_each(|column| code(row, column, &mut [], &mut []));
+                }
+            }
+            parameters.recycle(engine);
+            tape.recycle(engine);
+        }
+        rate.skips_too_much = skipped.is_too_much();
+        Ok(rate)
+    }
+
+    /// Bits of a tile's z.
+    pub(crate) fn z_bits(&self, quality: u8, z: &[i32]) -> f64 {
+        let indices = self.model.z_index(quality);
+        z.chunks_exact(indices.len()).flat_map(|z| z.iter().zip(indices)).map(|(z, index)| f64::from(self.costs.of(*z, (*index).into()))).sum()
+    }
+
+    /// The hyper features of a tile's z.
+    pub(crate) fn features(&self, engine: &Engine, z: &[i32], shape: TileShape) -> Result<Tensor> {
+        self.model.entropy()?.hyper(engine, shape.rows / 4, shape.columns / 4, z)
+    }
+}
+
+/// Adds `scale` times the derivatives by the context to those of what was coded before `step`.
+fn add_to_coded(slope: &mut [f32], by_context: &Tensor, step: usize, group: usize, scale: f32) {
+    let m = by_context.channels();
+    for (at, (slope, g)) in slope.chunks_exact_mut(m).zip(by_context.data().chunks_exact(m)).enumerate() {
+        let (row, column) = (at / by_context.columns(), at % by_context.columns());
+        for earlier in 0..step {
+            let first = phase_group(earlier, row, column) * group;
+            slope[first..first + group].iter_mut().zip(&g[first..first + group]).for_each(|(slope, g)| *slope += f32::from(*g) * scale);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slopes_are_those_of_the_costs() {
+        let costs = Costs::new(&Tables::of(&[&[32, 65471, 32, 1], &[1000, 8000, 16000, 15536, 16000, 8000, 999, 1]]));
+        for index in 0..2 {
+            assert_eq!(costs.slope(0.0, index).0, 0.0);
+            for n in 0..3 {
+                let (here, next) = (costs.of(n, index), costs.of(n + 1, index));
+                let (slope, _) = costs.slope(n as f32 + 0.5, index);
+                assert!((slope - (next - here)).abs() < 1e-4 || n as usize + 2 > costs.bits[index].len());
+            }
+            for i in -40..40 {
+                let (slope, curvature) = costs.slope(i as f32 / 10.0, index);
+                assert_eq!(costs.slope(-i as f32 / 10.0, index), (-slope, curvature));
+            }
+        }
+        // A value beyond the table costs like the last one that is in it.
+        assert_eq!(costs.of(100, 0), costs.of(-2, 0));
+        assert_eq!(costs.by_index(1, 0), costs.of(1, 1) - costs.of(1, 0));
+    }
+}
