@@ -9,7 +9,7 @@ mod entropy;
 mod synthesis;
 
 pub(crate) use entropy::{EntropyGradient, RATE_EXPONENT};
-pub(crate) use synthesis::SynthesisGradient;
+pub(crate) use synthesis::{SynthesisGradient, SynthesisTape};
 
 use super::kernels::Dense;
 use super::records::Layer;

@@ -1,0 +1,262 @@
+//! What the synthesis says of a tile: how far its samples are from the picture's, and how that changes with the latents.
+
+use std::ops::Range;
+
+use super::{Canvas, HALO, Refiner, Tile};
+use crate::Result;
+use crate::net::{Engine, OUTPUTS, SynthesisTape, Tensor, power_of_two, sat16};
+use crate::picture::try_filled;
+
+/// Latents along the edge of what goes through the synthesis at a time whose samples are not looked at: too much of what they depend on is missing.
+const BLIND: usize = 1;
+/// Side of a part that goes through the synthesis at a time in latents, without its halo.
+pub(super) const PART: usize = 32;
+/// What a curvature of the distortion counts: more than it says, as latents of one place share their errors.
+const WEIGHT: f32 = 1.2;
+
+/// Rows and columns of latents of the canvas that go through the synthesis at a time.
+pub(super) struct Part {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// The part without its halo.
+    core_rows: Range<usize>,
+    core_columns: Range<usize>,
+    /// Where samples are looked at.
+    seen_rows: Range<usize>,
+    seen_columns: Range<usize>,
+}
+
+/// What the synthesis says of a tile.
+pub(super) struct Distortion {
+    /// In bits.
+    pub(super) cost: f64,
+    /// Derivative by each latent, `[rows][columns][m]`; empty where it was not asked for.
+    pub(super) slope: Vec<f32>,
+}
+
+/// Estimates the second derivative of the distortion by the latents of each channel, on the average over a tile: from the derivatives of the sum of all samples with
+/// random signs, whose squares are those of single samples on the average (M. F. Hutchinson, A stochastic estimator of the trace of the influence matrix, 1989).
+pub(super) struct Curvature {
+    /// Of the squares, for each channel.
+    sums: Vec<f64>,
+    positions: u64,
+    random: u32,
+}
+
+impl Curvature {
+    pub(super) fn new(channels: usize) -> Self {
+        Self { sums: vec![0.0; channels], positions: 0, random: 0x9E37_79B9 }
+    }
+
+    /// Numbers of [`MAGNITUDE`] and random signs in place of those of `out`.
+    fn signs(&mut self, out: &mut [i16]) {
+        for sign in out {
+            // The generator of Numerical Recipes: its upper bits are random enough for signs.
+            self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *sign = if self.random >> 31 == 0 { MAGNITUDE } else { -MAGNITUDE };
+        }
+    }
+
+    /// What a channel does not do anything for must not go anywhere: no curvature is much less than the average one.
+    pub(super) fn finish(self, refiner: &Refiner<'_>) -> Vec<f32> {
+        let header = refiner.model.header();
+        let unit = power_of_two(header.y_fraction as i32 - header.pixel_fraction as i32 - refiner.synthesis.rise()) / f64::from(MAGNITUDE);
+        let by_feature = refiner.synthesis.slopes(refiner.quality);
+        let scale = 2.0 * refiner.lambda / 3.0 * unit * unit / self.positions.max(1) as f64;
+        let curvature: Vec<f64> = self.sums.iter().zip(by_feature).map(|(sum, by_feature)| sum * f64::from(by_feature).powi(2) * scale).collect();
+        let floor = curvature.iter().sum::<f64>() / curvature.len() as f64 * 0.01 + 1e-6;
+        curvature.into_iter().map(|c| c.max(floor) as f32 * WEIGHT).collect()
+    }
+}
+
+impl Refiner<'_> {
+    /// The distortion of a tile whose values are `y_hat`; with `slopes`, its derivatives too. `curvature` gets to see the same.
+    pub(super) fn distortion(
+        &self,
+        engine: &Engine,
+        canvas: &Canvas<'_>,
+        tile: &Tile<'_>,
+        y_hat: &[i32],
+        slopes: bool,
+        mut curvature: Option<&mut Curvature>,
+    ) -> Result<Distortion> {
+        let header = self.model.header();
+        let m = header.m;
+        let per_square = self.lambda / 3.0 * power_of_two(-2 * header.pixel_fraction as i32);
+        let mut distortion = Distortion { cost: 0.0, slope: try_filled(if slopes { y_hat.len() } else { 0 }, 0.0)? };
+        let by_feature = self.synthesis.slopes(self.quality);
+        for part in &tile.parts {
+            let features = self.features(engine, canvas, tile, part, y_hat)?;
+            let (mut errors, tape) = self.synthesis.forward(engine, self.quality, features)?;
+            let (core, seen, count) = self.errors(canvas, part, &mut errors);
+            distortion.cost += per_square * core as f64;
+            if let Some(curvature) = &mut curvature {
+                self.look(engine, curvature, part, &tape, &errors)?;
+            }
+            if slopes && seen > 0 {
+                let shift = shift_to(MAGNITUDE, seen, count);
+                errors.data_mut().iter_mut().for_each(|e| *e = shifted(*e, shift));
+                let g = self.synthesis.backward(engine, self.quality, &tape, errors)?;
+                // From 2^exponent times the derivative of half the squared error by a feature.
+                let exponent = shift + self.synthesis.rise();
+                let scale = (2.0 * per_square * power_of_two(header.y_fraction as i32 - exponent)) as f32;
+                part.each_core(|row, column| {
+                    let at = ((row - canvas.above) * tile.shape.columns + column - tile.place.columns.start) * m;
+                    let slopes = distortion.slope[at..at + m].iter_mut().zip(part.numbers(&g, row, column)).zip(&by_feature);
+                    slopes.for_each(|((slope, g), by_feature)| *slope = f32::from(*g) * by_feature * scale);
+                });
+                engine.recycle(g);
+            } else {
+                engine.recycle(errors);
+            }
+            tape.recycle(engine);
+        }
+        Ok(distortion)
+    }
+
+    fn look(&self, engine: &Engine, curvature: &mut Curvature, part: &Part, tape: &SynthesisTape, samples: &Tensor) -> Result<()> {
+        let mut signs = engine.tensor(samples.rows(), samples.columns(), samples.channels())?;
+        curvature.signs(signs.data_mut());
+        let g = self.synthesis.backward(engine, self.quality, tape, signs)?;
+        part.each_core(|row, column| {
+            curvature.sums.iter_mut().zip(part.numbers(&g, row, column)).for_each(|(sum, g)| *sum += f64::from(*g).powi(2));
+            curvature.positions += 1;
+        });
+        engine.recycle(g);
+        Ok(())
+    }
+
+    /// Features of a part, from the values of the tile and around it the latents of the canvas.
+    fn features(&self, engine: &Engine, canvas: &Canvas<'_>, tile: &Tile<'_>, part: &Part, y_hat: &[i32]) -> Result<Tensor> {
+        let header = self.model.header();
+        let (m, finer) = (header.m, header.y_input_fraction - header.y_fraction);
+        let (place, tile_rows) = (tile.place, canvas.above..canvas.above + tile.shape.rows);
+        let mut features = engine.tensor(part.rows.len(), part.columns.len(), m)?;
+        engine.pieces(features.data_mut(), part.columns.len() * m, |i, piece| {
+            let row = part.rows.start + i;
+            let mut around = vec![0; m];
+            for (column, out) in part.columns.clone().zip(piece.chunks_exact_mut(m)) {
+                let latents = if tile_rows.contains(&row) && place.columns.contains(&column) {
+                    &y_hat[((row - tile_rows.start) * place.columns.len() + column - place.columns.start) * m..][..m]
+                } else {
+                    let y = &canvas.y[(row * canvas.columns + column) * m..][..m];
+                    around.iter_mut().zip(y).for_each(|(to, y)| *to = (y + (1 << finer >> 1)) >> finer);
+                    &around
+                };
+                out.iter_mut().zip(self.synthesis.features(self.quality, latents)).for_each(|(out, x)| *out = x);
+            }
+        });
+        Ok(features)
+    }
+
+    /// Makes samples of a part to their errors, 0 where nobody looks, in units of `2^-pixel_fraction`. Gives the sum of the squares in its core, that of all, and
+    /// how many there are.
+    fn errors(&self, canvas: &Canvas<'_>, part: &Part, samples: &mut Tensor) -> (u64, u64, u64) {
+        let header = self.model.header();
+        let (input_shift, fraction) = (header.input_shift, header.pixel_fraction);
+        let white = 255 << fraction;
+        let target = |x: i16| ((i32::from(x) + (255 << input_shift)) << fraction) >> (input_shift + 1);
+        let (mut core, mut all, mut count) = (0, 0, 0);
+        let row_len = samples.row_len();
+        for (i, row) in samples.data_mut().chunks_exact_mut(row_len).enumerate() {
+            let cell_row = 2 * part.rows.start + i;
+            for (j, cell) in row.chunks_exact_mut(OUTPUTS).enumerate() {
+                let cell_column = 2 * part.columns.start + j;
+                let lines = canvas.height.saturating_sub(8 * cell_row).min(8);
+                let pixels = canvas.width.saturating_sub(8 * cell_column).min(8);
+                let seen = part.seen_rows.contains(&(cell_row / 2)) && part.seen_columns.contains(&(cell_column / 2));
+                if !seen || lines == 0 || pixels == 0 {
+                    cell.fill(0);
+                    continue;
+                }
+                let original = &canvas.cells[(cell_row * 2 * canvas.columns + cell_column) * OUTPUTS..][..OUTPUTS];
+                let mut sum = 0;
+                for (line, (samples, original)) in cell.chunks_exact_mut(24).zip(original.chunks_exact(24)).enumerate() {
+                    let visible = if line < lines { 3 * pixels } else { 0 };
+                    samples[visible..].fill(0);
+                    for (sample, original) in samples[..visible].iter_mut().zip(original) {
+                        let error = i32::from(*sample).clamp(0, white) - target(*original);
+                        sum += (error * error) as u64;
+                        *sample = sat16(error.into());
+                    }
+                }
+                all += sum;
+                count += (3 * lines * pixels) as u64;
+                if part.core_rows.contains(&(cell_row / 2)) && part.core_columns.contains(&(cell_column / 2)) {
+                    core += sum;
+                }
+            }
+        }
+        (core, all, count)
+    }
+}
+
+/// What derivatives by samples have as a root of their mean square, or a little less: rare ones may be a hundred times as large.
+const MAGNITUDE: i16 = 256;
+
+/// The shift to the left by which numbers whose squares have this sum get a root of the mean square of half of `magnitude` to `magnitude`.
+fn shift_to(magnitude: i16, sum: u64, count: u64) -> i32 {
+    let wanted = f64::from(magnitude).powi(2) * count as f64;
+    let mut shift = 0;
+    let mut sum = sum as f64;
+    while sum * 4.0 <= wanted && shift < 15 {
+        sum *= 4.0;
+        shift += 1;
+    }
+    while sum > wanted && shift > -15 {
+        sum /= 4.0;
+        shift -= 1;
+    }
+    shift
+}
+
+fn shifted(x: i16, shift: i32) -> i16 {
+    if shift >= 0 { sat16(i64::from(x) << shift) } else { ((i32::from(x) + (1 << -shift >> 1)) >> -shift) as i16 }
+}
+
+impl Part {
+    /// The numbers of one position of the canvas, in a tensor of the part with its halo.
+    fn numbers<'t>(&self, of: &'t Tensor, row: usize, column: usize) -> &'t [i16] {
+        &of.row(row - self.rows.start)[(column - self.columns.start) * of.channels()..][..of.channels()]
+    }
+
+    fn each_core(&self, mut f: impl FnMut(usize, usize)) {
+        for row in self.core_rows.clone() {
+            self.core_columns.clone().for_each(|column| f(row, column));
+        }
+    }
+}
+
+/// The parts of a tile.
+pub(super) fn parts(canvas: &Canvas<'_>, rows: Range<usize>, columns: Range<usize>) -> Vec<Part> {
+    let cut = |range: Range<usize>, end: usize| {
+        let starts: Vec<usize> = range.clone().step_by(PART).collect();
+        let bounds = move |start: usize| {
+            let core = start..(start + PART).min(range.end);
+            let with_halo = core.start.saturating_sub(HALO)..(core.end + HALO).min(end);
+            (core, with_halo)
+        };
+        starts.into_iter().map(bounds).collect::<Vec<_>>()
+    };
+    // A core without a halo is at the picture's edge.
+    let seen = |core: &Range<usize>, all: &Range<usize>| {
+        let start = if all.start == core.start { all.start } else { all.start + BLIND };
+        let end = if all.end == core.end { all.end } else { all.end - BLIND };
+        start..end
+    };
+    let columns = cut(columns, canvas.columns);
+    let mut parts = Vec::new();
+    for (core_rows, rows) in cut(rows, canvas.rows) {
+        for (core_columns, columns) in &columns {
+            parts.push(Part {
+                seen_rows: seen(&core_rows, &rows),
+                seen_columns: seen(core_columns, columns),
+                rows: rows.clone(),
+                columns: columns.clone(),
+                core_rows: core_rows.clone(),
+                core_columns: core_columns.clone(),
+            });
+        }
+    }
+    parts
+}

@@ -1,0 +1,262 @@
+//! Latents that are better than those of the analysis (SPEC 6).
+//!
+//! The analysis has to guess in one go. Here a tile's latents are decoded again and again, and each time moved a part of the way to where rate and distortion
+//! together say that they should be: one step of Newton's method, with curvatures of single latents only, for y at the integers that were chosen for it.
+
+mod distortion;
+
+use super::latents::{LatentRows, RowSource};
+use super::tile_latents;
+use crate::codec::memory::features;
+use crate::codec::quality::lambda;
+use crate::codec::{BAND, Progress, Quality, report};
+use crate::entropy::{Rate, RateModel, TileShape, hyper_latents};
+use crate::net::{Engine, INPUTS, Model, SynthesisGradient, power_of_two};
+use crate::picture::samples::Sample;
+use crate::picture::tiles::{Grid, LATENT, TilePlace};
+use crate::picture::try_filled;
+use crate::{Error, Result};
+use distortion::{Curvature, Distortion, PART, Part, parts};
+
+/// How latents are refined.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    rounds: usize,
+    /// The part of the way to the best latents, as far as derivatives tell, that the first round goes.
+    first: f32,
+    /// By the how manieth power of the rounds that are left that part falls.
+    power: i32,
+}
+
+impl Schedule {
+    /// The part of the way that a round goes.
+    fn step(self, round: usize) -> f32 {
+        let left = 1.0 - round as f32 / self.rounds as f32;
+        // A product, which is the same everywhere.
+        (0..self.power).fold(self.first, |step, _| step * left)
+    }
+}
+
+/// For each effort from 1 on. These numbers and those below were found on photographs that are in no evaluation, see models/training/EXPERIMENTS.md.
+const SCHEDULES: [Schedule; 5] = [
+    Schedule { rounds: 1, first: 0.12, power: 0 },
+    Schedule { rounds: 2, first: 0.2, power: 1 },
+    Schedule { rounds: 4, first: 0.3, power: 2 },
+    Schedule { rounds: 8, first: 0.4, power: 3 },
+    Schedule { rounds: 16, first: 0.4, power: 3 },
+];
+/// The highest effort.
+pub(super) const MAX_EFFORT: u8 = SCHEDULES.len() as u8;
+/// What a slope of the rate counts: less than it says, as later values adapt.
+const RATE_SLOPE: f32 = 0.85;
+/// What a curvature of the rate counts: more, so that steps where it is steep are short.
+const RATE_CURVATURE: f32 = 2.0;
+
+/// Latents around a tile, or around a part of it that goes through the synthesis at a time, that are looked at. A sample depends on more of them, on those
+/// further away very little.
+pub(super) const HALO: usize = 2;
+/// Refines row after row of tiles.
+pub(super) struct RowRefiner<'a> {
+    refiner: Refiner<'a>,
+    /// The last latents of the row above, `[rows][columns][m]`.
+    above: Vec<i32>,
+}
+
+impl<'a> RowRefiner<'a> {
+    /// `None` where the effort is 0.
+    pub(super) fn new(model: &'a Model, quality: Quality, effort: u8, skip_below: Option<u8>) -> Result<Option<Self>> {
+        let Some(effort) = usize::from(effort.min(MAX_EFFORT)).checked_sub(1) else { return Ok(None) };
+        Ok(Some(Self { refiner: Refiner::new(model, quality, SCHEDULES[effort], skip_below)?, above: Vec::new() }))
+    }
+
+    /// Puts better latents in place of `y`, which were taken from `latents` last, and says for each tile what they were refined for.
+    pub(super) fn refine<S: Sample>(
+        &mut self,
+        engine: &Engine,
+        latents: &mut LatentRows<'_, S, impl RowSource<S>>,
+        grid: &Grid,
+        row: usize,
+        y: &mut Vec<i32>,
+        progress: &Progress,
+    ) -> Result<Vec<Choices>> {
+        let (row_len, layout) = (grid.latent_width() * self.refiner.model.header().m, latents.layout());
+        let (above, rows) = (self.above.len() / row_len, grid.row_height(row));
+        let mut around = std::mem::take(&mut self.above);
+        let below = latents.ahead(engine, HALO, progress)?;
+        around.try_reserve_exact(y.len() + below.len()).map_err(|_| Error::Limits("there is no memory for the latents".into()))?;
+        around.extend_from_slice(y);
+        around.extend_from_slice(below);
+        let first = grid.row_latents(row).start - above;
+        let done = latents.rows_done();
+        let mut canvas = Canvas {
+            rows: around.len() / row_len,
+            y: around,
+            above,
+            columns: grid.latent_width(),
+            height: layout.height() as usize - first * LATENT,
+            width: layout.width() as usize,
+            cells: latents.cells_from(first * LATENT / 8),
+        };
+        let mut choices = Vec::with_capacity(grid.per_row());
+        for place in grid.row(row) {
+            let refined = self.refiner.refine(engine, &canvas, rows, &place, || report(progress, done, layout.height()))?;
+            let m = self.refiner.model.header().m;
+            let tile = refined.y.chunks_exact(place.columns.len() * m);
+            for (to, from) in canvas.y[above * row_len..].chunks_exact_mut(row_len).zip(tile) {
+                to[place.columns.start * m..place.columns.end * m].copy_from_slice(from);
+            }
+            choices.push(refined.choices);
+        }
+        let end = (above + rows) * row_len;
+        y.copy_from_slice(&canvas.y[above * row_len..end]);
+        self.above = canvas.y[end - HALO.min(rows) * row_len..end].to_vec();
+        Ok(choices)
+    }
+}
+
+/// About how many bytes refining needs besides.
+pub(super) fn refine_memory(grid: &Grid, model: &Model) -> u64 {
+    let h = model.header();
+    let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
+    let tile = rows * columns.min((grid.tile() / LATENT) as u64);
+    // The canvas: latents of 32 bits, and cells, of which the analysis has read more than it has given latents of.
+    let canvas = features(columns * (rows + 2 * HALO as u64), 2 * h.m) + features(4 * columns * (rows + 2 * HALO as u64 + BAND as u64), INPUTS);
+    // Of a tile: latents as integers, in floating point and the best ones, values, slopes and curvatures of the rate, slopes of the distortion.
+    let numbers = features(tile, 2 * h.m * 7);
+    let entropy = features(tile, h.m + (6 + 3 * usize::from(h.n_trunk)) * h.ce);
+    let side = (PART + 2 * HALO) as u64;
+    let blocks = 3 * (usize::from(h.n8_first) + usize::from(h.n8_second)) + 5;
+    let part = features(4 * side.min(columns) * side.min(rows), blocks * h.c8 + INPUTS + (3 * usize::from(h.n16) + 5) * h.c16 / 4);
+    let networks = 4 * (model.network_bytes(false));
+    canvas + numbers + entropy.max(part) + networks
+}
+
+/// Latents and samples that a row of tiles is refined with: the row, and up to [`HALO`] latents above and below.
+struct Canvas<'a> {
+    /// `[rows][columns of the picture][m]` in units of `2^-y_input_fraction`.
+    y: Vec<i32>,
+    /// What the analysis took, `[2 rows][2 columns][INPUTS]`.
+    cells: &'a [i16],
+    /// Rows that are above the tiles.
+    above: usize,
+    rows: usize,
+    columns: usize,
+    /// Pixels of the picture in the canvas: what is outside is padding, which nobody sees.
+    height: usize,
+    width: usize,
+}
+
+/// What a tile has to be coded with for its latents to be right.
+pub(super) struct Choices {
+    /// Its hyper-latents.
+    pub(super) z: Vec<i32>,
+    /// Its skip threshold.
+    pub(super) skip_below: u8,
+}
+
+/// A tile, ready to be coded.
+struct Refined {
+    y: Vec<i32>,
+    choices: Choices,
+}
+
+/// Refines the tiles of a picture.
+struct Refiner<'a> {
+    model: &'a Model,
+    synthesis: &'a SynthesisGradient,
+    rate: RateModel<'a>,
+    quality: u8,
+    /// Of [`lambda`].
+    lambda: f64,
+    schedule: Schedule,
+    skip_below: Option<u8>,
+}
+
+/// A tile that is refined.
+struct Tile<'a> {
+    place: &'a TilePlace,
+    shape: TileShape,
+    z: &'a [i32],
+    parts: Vec<Part>,
+}
+
+impl<'a> Refiner<'a> {
+    fn new(model: &'a Model, quality: Quality, schedule: Schedule, skip_below: Option<u8>) -> Result<Self> {
+        let (synthesis, rate) = (model.synthesis_gradient()?, RateModel::new(model)?);
+        Ok(Self { model, synthesis, rate, quality: quality.get(), lambda: lambda(quality), schedule, skip_below })
+    }
+
+    /// Better latents for a tile of the canvas. `stop` is asked now and then whether to go on.
+    fn refine(&self, engine: &Engine, canvas: &Canvas<'_>, rows: usize, place: &TilePlace, stop: impl Fn() -> Result<()>) -> Result<Refined> {
+        let m = self.model.header().m;
+        let shape = TileShape { rows, columns: place.columns.len() };
+        let row_len = canvas.columns * m;
+        let y = tile_latents(&canvas.y[canvas.above * row_len..][..rows * row_len], row_len, place.columns.start * m..place.columns.end * m)?;
+        let z = hyper_latents(&y, self.model, self.model.analysis()?, engine, shape)?;
+        let tile = Tile { place, shape, z: &z, parts: parts(canvas, canvas.above..canvas.above + rows, place.columns.clone()) };
+        let skip_below = self.skip_below.unwrap_or(self.model.header().skip_below);
+        if let Some(y) = self.under(engine, canvas, &tile, &y, skip_below, &stop)? {
+            return Ok(Refined { y, choices: Choices { z, skip_below } });
+        }
+        let skip_below = 0;
+        let better = self.under(engine, canvas, &tile, &y, skip_below, &stop)?;
+        Ok(Refined { y: better.unwrap_or(y), choices: Choices { z, skip_below } })
+    }
+
+    /// The best of the latents that the rounds go through, with a skip threshold. `None` if values that are skipped would be missed, as [`crate::entropy::encode_tile`]
+    /// has it, unless the threshold is given.
+    fn under(
+        &self,
+        engine: &Engine,
+        canvas: &Canvas<'_>,
+        tile: &Tile<'_>,
+        y: &[i32],
+        skip_below: u8,
+        stop: impl Fn() -> Result<()>,
+    ) -> Result<Option<Vec<i32>>> {
+        let features = self.rate.features(engine, tile.z, tile.shape)?;
+        let z_bits = self.rate.z_bits(self.quality, tile.z);
+        let unit = power_of_two(self.model.header().y_input_fraction as i32) as f32;
+        let (mut y, mut exact) = (y.to_vec(), try_filled(y.len(), 0.0)?);
+        exact.iter_mut().zip(&y).for_each(|(exact, y)| *exact = *y as f32 / unit);
+        let (mut best, mut least, mut curvature) = (Vec::new(), f64::INFINITY, Vec::new());
+        for round in 0..=self.schedule.rounds {
+            stop()?;
+            let last = round == self.schedule.rounds;
+            let rate = self.rate.rate(engine, &y, &features, tile.shape, skip_below, !last)?;
+            if rate.skips_too_much && self.skip_below.is_none() {
+                return Ok(None);
+            }
+            let mut look = (round == 0).then(|| Curvature::new(self.model.header().m));
+            let distortion = self.distortion(engine, canvas, tile, &rate.y_hat, !last, look.as_mut())?;
+            if let Some(look) = look {
+                curvature = look.finish(self);
+            }
+            let cost = z_bits + rate.bits + distortion.cost;
+            if cost < least {
+                least = cost;
+                best.clone_from(&y);
+            }
+            if !last {
+                self.step(self.schedule.step(round), &mut exact, &rate, &distortion, &curvature);
+                y.iter_mut().zip(&exact).for_each(|(y, exact)| *y = ((exact * unit).round() as i32).clamp(-LARGEST, LARGEST));
+            }
+        }
+        engine.recycle(features);
+        Ok(Some(best))
+    }
+
+    /// Moves latents `part` of the way to where the sum of both costs is least, as far as its derivatives tell: the distortion's at the coded values, the rate's at
+    /// the latents.
+    fn step(&self, part: f32, y: &mut [f32], rate: &Rate, distortion: &Distortion, curvature: &[f32]) {
+        let unit = power_of_two(-(self.model.header().y_fraction as i32)) as f32;
+        let numbers = y.iter_mut().zip(&rate.y_hat).zip(&distortion.slope).zip(rate.slope.iter().zip(&rate.curvature));
+        for ((((y, y_hat), by_distortion), (by_rate, bent)), curvature) in numbers.zip(curvature.iter().cycle()) {
+            let force = curvature * (*y_hat as f32 * unit - *y) - by_distortion - RATE_SLOPE * by_rate;
+            *y += part * force / (curvature + RATE_CURVATURE * bent);
+        }
+    }
+}
+
+/// Latents are within this, in their integers, as the analysis gives them.
+const LARGEST: i32 = 1 << 26;
