@@ -23,10 +23,10 @@ fn measure(work: &str) -> (u64, u64) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build().unwrap();
     let before = MEMORY.current_usage();
     let run = || match words[0] {
-        "encode" => {
+        what @ ("refine" | "encode") => {
             let layout = Layout::new(width, height, Channels::Rgb).unwrap();
             let (mut rest, picture) = (0, scene(width, 128, Channels::Rgb, 1));
-            let encoder = Encoder::new().tile_size(tile).unwrap();
+            let encoder = Encoder::new().tile_size(tile).unwrap().effort(u8::from(what == "refine")).unwrap();
             MEMORY.reset_peak_usage();
             let held = MEMORY.current_usage() - before;
             let file = encoder.encode_rows(layout, |rows| {
@@ -67,7 +67,7 @@ fn estimate_is_true(sizes: &[[u32; 4]]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("picture.aei");
     for [width, height, tile, threads] in sizes {
-        for what in ["encode", "picture", "rows"] {
+        for what in ["refine", "encode", "picture", "rows"] {
             let work = format!("{what} {width} {height} {tile} {threads} {}", file.display());
             let output =
                 Command::new(std::env::current_exe().unwrap()).args(["--exact", "--ignored", "child", "--nocapture"]).env(WORK, &work).output().unwrap();

@@ -11,4 +11,4 @@ pub(crate) use coder::StreamDecoder;
 pub(crate) use coder::Symbols;
 pub(crate) use rate::{Rate, RateModel};
 pub(crate) use tables::Tables;
-pub(crate) use tile::{CodedTile, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, hyper_latents};
+pub(crate) use tile::{CodedTile, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, exact_hyper_latents};

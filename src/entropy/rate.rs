@@ -59,7 +59,9 @@ impl Costs {
 pub(crate) struct Rate {
     /// `[rows][columns][m]` in units of `2^-y_fraction`, as the decoder gets them.
     pub(crate) y_hat: Vec<i32>,
-    /// Of y.
+    /// `[rows / 4][columns / 4][nz]`, as coded.
+    pub(crate) z_hat: Vec<i32>,
+    /// Of both.
     pub(crate) bits: f64,
     /// Whether values that are not coded would be missed: then the tile is better coded in another way.
     pub(crate) skips_too_much: bool,
@@ -67,6 +69,8 @@ pub(crate) struct Rate {
     /// negative. Empty where they were not asked for.
     pub(crate) slope: Vec<f32>,
     pub(crate) curvature: Vec<f32>,
+    /// First derivative by z.
+    pub(crate) z_slope: Vec<f32>,
 }
 
 /// What stays the same while a tile is refined.
@@ -87,9 +91,9 @@ impl<'a> RateModel<'a> {
         })
     }
 
-    /// The rate of the latents y of a tile, `[rows][columns][m]` in units of `2^-y_input_fraction`, under the hyper features of its z. With `slopes`, its derivatives
-    /// too.
-    pub(crate) fn rate(&self, engine: &Engine, y: &[i32], features: &Tensor, shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
+    /// The rate of a tile's latents y, `[rows][columns][m]` in units of `2^-y_input_fraction`, and z. With `slopes`, its derivatives too.
+    #[expect(clippy::too_many_arguments, reason = "what there is to say of a tile")]
+    pub(crate) fn rate(&self, engine: &Engine, quality: u8, y: &[i32], z: &[i32], shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
         let header = self.model.header();
         let (m, group, finer) = (header.m, header.m / 4, header.y_input_fraction - header.y_fraction);
         let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
@@ -98,15 +102,31 @@ impl<'a> RateModel<'a> {
         let derivatives = if slopes { y.len() } else { 0 };
         let mut rate = Rate {
             y_hat: try_filled(y.len(), 0)?,
+            z_hat: try_filled(z.len(), 0)?,
             bits: 0.0,
             skips_too_much: false,
             slope: try_filled(derivatives, 0.0)?,
             curvature: try_filled(derivatives, 0.0)?,
+            z_slope: try_filled(if slopes { z.len() } else { 0 }, 0.0)?,
         };
         let mut skipped = Skipped::default();
+        let z_index = self.model.z_index(quality);
+        for (at, (z, index)) in z.iter().zip(z_index.iter().cycle()).enumerate() {
+            if *index < skip_below {
+                skipped.add(*z);
+                continue;
+            }
+            rate.z_hat[at] = *z;
+            rate.bits += f64::from(self.costs.of(*z, (*index).into()));
+            if slopes {
+                rate.z_slope[at] = self.costs.slope(*z as f32, (*index).into()).0;
+            }
+        }
+        let (features, hyper_tape) = self.net.hyper(engine, shape.rows / 4, shape.columns / 4, &rate.z_hat)?;
+        let mut by_features = Tensor::zeros(features.rows(), features.columns(), if slopes { features.channels() } else { 0 })?;
         let mut context = Tensor::zeros(shape.rows, shape.columns, m)?;
         for step in 0..4 {
-            let (parameters, tape) = self.net.forward(engine, step, features, &context)?;
+            let (parameters, tape) = self.net.forward(engine, step, &features, &context)?;
             let mut code = |row: usize, column: usize, by_mean: &mut [i16], by_index: &mut [i16]| {
                 let first = (row * shape.columns + column) * m + phase_group(step, row, column) * group;
                 let (means, raws) = parameters.at(row, column);
@@ -136,7 +156,7 @@ impl<'a> RateModel<'a> {
             };
             if slopes {
                 let g = parameters.derivatives(engine, &mut code)?;
-                if let Some((by_context, exponent)) = self.net.backward(engine, step, &tape, &g)? {
+                if let Some((by_context, exponent)) = self.net.backward(engine, step, &tape, &g, &mut by_features)? {
                     // By a unit of a latent in place of an integer of the context.
                     let scale = power_of_two(header.y_fraction as i32 - exponent) as f32;
                     add_to_coded(&mut rate.slope, &by_context, step, group, scale);
@@ -151,19 +171,17 @@ impl<'a> RateModel<'a> {
             parameters.recycle(engine);
             tape.recycle(engine);
         }
+        engine.recycle(features);
+        if slopes {
+            let (g, exponent) = self.net.hyper_backward(engine, &hyper_tape, by_features)?;
+            let scale = power_of_two(-exponent) as f32;
+            let coded = rate.z_slope.iter_mut().zip(g.data()).zip(z_index.iter().cycle()).filter(|(_, index)| **index >= skip_below);
+            coded.for_each(|((slope, g), _)| *slope += f32::from(*g) * scale);
+            engine.recycle(g);
+        }
+        hyper_tape.recycle(engine);
         rate.skips_too_much = skipped.is_too_much();
         Ok(rate)
-    }
-
-    /// Bits of a tile's z.
-    pub(crate) fn z_bits(&self, quality: u8, z: &[i32]) -> f64 {
-        let indices = self.model.z_index(quality);
-        z.chunks_exact(indices.len()).flat_map(|z| z.iter().zip(indices)).map(|(z, index)| f64::from(self.costs.of(*z, (*index).into()))).sum()
-    }
-
-    /// The hyper features of a tile's z.
-    pub(crate) fn features(&self, engine: &Engine, z: &[i32], shape: TileShape) -> Result<Tensor> {
-        self.model.entropy()?.hyper(engine, shape.rows / 4, shape.columns / 4, z)
     }
 }
 

@@ -213,14 +213,22 @@ fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, quality: u8, 
 }
 
 /// z of a tile, rounded.
-pub(crate) fn hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
+fn hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
+    let shift = model.header().z_shift;
+    let mut z = exact_hyper_latents(y, model, analysis, engine, shape)?;
+    z.iter_mut().for_each(|z| *z = (*z + (1 << shift >> 1)) >> shift);
+    Ok(z)
+}
+
+/// z of a tile before it is rounded, in units of `2^-z_shift`.
+pub(crate) fn exact_hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
     let header = model.header();
     let round = |x: i32, shift: u32| (x + (1 << shift >> 1)) >> shift;
     let mut input = engine.tensor(shape.rows, shape.columns, header.m)?;
     let finer = header.y_input_fraction - header.y_fraction;
     input.data_mut().iter_mut().zip(y).for_each(|(x, y)| *x = sat16(round(*y, finer).into()));
     let v = analysis.hyper(engine, input)?;
-    let z = v.data().iter().map(|v| round(i32::from(*v), header.z_shift)).collect();
+    let z = v.data().iter().map(|v| (*v).into()).collect();
     engine.recycle(v);
     Ok(z)
 }

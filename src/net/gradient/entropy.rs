@@ -1,33 +1,47 @@
-//! The context model (R5.14, R5.15) both ways. Hyper-latents stay as they are, so that nothing goes back beyond the hyper features.
+//! The entropy network (R5.13 to R5.15) both ways.
 
-use super::{BlockGradient, Transposed, power_of_two};
+use super::block::BlockTape;
+use super::{BlockGradient, Transposed, UpGradient, power_of_two};
 use crate::Result;
 use crate::net::context::{Parameters, by_group, group_outputs, phase_group};
 use crate::net::kernels::{Dense, Epilogue, Segment};
-use crate::net::records::Reader;
+use crate::net::records::{Layer, Reader, sat16};
 use crate::net::stages::Engine;
 use crate::net::{Header, Tensor};
-
-use super::block::BlockTape;
 
 /// Exponent of the derivatives that [`EntropyGradient::backward`] takes: bits per unit of a latent, and bits per scale index.
 pub(crate) const RATE_EXPONENT: i32 = 10;
 
-/// The context model's records of `ENTR`, and their transposes.
+/// The records of `ENTR`, and their transposes.
 pub(crate) struct EntropyGradient {
+    hyper: [(UpGradient, BlockGradient); 2],
+    z_shift: u32,
     steps: Vec<StepGradient>,
     trunk: Vec<BlockGradient>,
     /// One layer for each channel group, as in [`crate::net::EntropyNet`].
     params: Vec<Dense>,
     params_back: Vec<Dense>,
     params_rise: i32,
+    /// What going back to the hyper features adds to the exponent, at every step.
+    features_rise: i32,
 }
 
 /// `adapt` of a step.
 struct StepGradient {
     adapt: Dense,
+    /// To the hyper features.
+    features_back: Dense,
     /// To the context, and what it adds to the exponent; the first step has none.
-    back: Option<(Dense, i32)>,
+    context_back: Option<(Dense, i32)>,
+}
+
+/// What [`EntropyGradient::hyper`] leaves for the way back.
+pub(crate) struct HyperTape([BlockTape; 2]);
+
+impl HyperTape {
+    pub(crate) fn recycle(self, engine: &Engine) {
+        self.0.into_iter().for_each(|tape| tape.recycle(engine));
+    }
 }
 
 /// What [`EntropyGradient::forward`] leaves for the way back.
@@ -41,22 +55,22 @@ impl StepTape {
 
 impl EntropyGradient {
     pub(crate) fn read(r: &mut Reader<'_>, h: &Header) -> Result<Self> {
-        for channels in [h.nz, h.ce] {
-            r.dense(channels, 4 * h.ce)?;
-            r.block_record(h.ce)?;
-        }
-        let step = |k: usize, r: &mut Reader<'_>| {
-            let context = if k > 0 { h.m } else { 0 };
-            let layer = r.dense(h.ce + context, h.ce)?;
-            let back = (context > 0).then(|| {
-                let columns: Vec<usize> = (h.ce..h.ce + context).collect();
-                let transposed = Transposed::new(&layer.inputs(&columns), |_| 1.0);
+        let mut stage = |inputs: usize| -> Result<_> { Ok((UpGradient::new(&r.dense(inputs, 4 * h.ce)?, h.ce), BlockGradient::new(&r.block_record(h.ce)?))) };
+        let hyper = [stage(h.nz)?, stage(h.ce)?];
+        let adapt: Vec<Layer> = (0..4).map(|k| r.dense(h.ce + if k > 0 { h.m } else { 0 }, h.ce)).collect::<Result<_>>()?;
+        let part = |layer: &Layer, inputs: std::ops::Range<usize>| Transposed::new(&layer.inputs(&inputs.collect::<Vec<_>>()), |_| 1.0);
+        // Derivatives of all steps are added up: there are four.
+        let features_rise = part(&adapt[0], 0..h.ce).natural_rise() - 1;
+        let step = |layer: &Layer| StepGradient {
+            adapt: layer.pack(),
+            features_back: part(layer, 0..h.ce).layer(features_rise).pack(),
+            context_back: (layer.inputs > h.ce).then(|| {
+                let transposed = part(layer, h.ce..layer.inputs);
                 let rise = transposed.natural_rise();
                 (transposed.layer(rise).pack(), rise)
-            });
-            Ok(StepGradient { adapt: layer.pack(), back })
+            }),
         };
-        let steps = (0..4).map(|k| step(k, r)).collect::<Result<_>>()?;
+        let steps = adapt.iter().map(step).collect();
         let trunk = (0..h.n_trunk).map(|_| Ok(BlockGradient::new(&r.block_record(h.ce)?))).collect::<Result<_>>()?;
         let params = r.dense(h.ce, 2 * h.m)?;
         // Means are in units of 2^-y_fraction, scale indices in units of 2^-index_shift.
@@ -64,7 +78,33 @@ impl EntropyGradient {
         let params_rise = Transposed::new(&params, |output| units[output / h.m]).natural_rise();
         let groups: Vec<_> = (0..4).map(|g| params.outputs(group_outputs(h.m, g))).collect();
         let params_back = groups.iter().map(|layer| Transposed::new(layer, |output| units[output / (h.m / 4)]).layer(params_rise).pack()).collect();
-        Ok(Self { steps, trunk, params: groups.iter().map(crate::net::records::Layer::pack).collect(), params_back, params_rise })
+        let params = groups.iter().map(Layer::pack).collect();
+        Ok(Self { hyper, z_shift: h.z_shift, steps, trunk, params, params_back, params_rise, features_rise })
+    }
+
+    /// As [`crate::net::EntropyNet::hyper`].
+    pub(crate) fn hyper(&self, engine: &Engine, rows: usize, columns: usize, z: &[i32]) -> Result<(Tensor, HyperTape)> {
+        let mut x = engine.tensor(rows, columns, z.len() / (rows * columns))?;
+        x.data_mut().iter_mut().zip(z).for_each(|(x, z)| *x = sat16(i64::from(*z) << self.z_shift));
+        let [(first_up, first), (second_up, second)] = &self.hyper;
+        let (x, first) = first.forward(engine, first_up.forward(engine, x)?)?;
+        let (x, second) = second.forward(engine, second_up.forward(engine, x)?)?;
+        Ok((x, HyperTape([first, second])))
+    }
+
+    /// The exponent of derivatives by the hyper features.
+    pub(super) fn features_exponent(&self) -> i32 {
+        RATE_EXPONENT + self.params_rise + self.features_rise
+    }
+
+    /// From the derivatives by the hyper features that [`EntropyGradient::backward`] has added up, to those by z, with the exponent that they then have.
+    pub(crate) fn hyper_backward(&self, engine: &Engine, tape: &HyperTape, g: Tensor) -> Result<(Tensor, i32)> {
+        let (mut g, mut exponent) = (g, self.features_exponent() - self.z_shift as i32);
+        for ((up, block), tape) in self.hyper.iter().zip(&tape.0).rev() {
+            g = up.backward(engine, block.backward(engine, tape, g)?)?;
+            exponent += up.rise();
+        }
+        Ok((g, exponent))
     }
 
     /// As [`crate::net::EntropyNet::step`].
@@ -81,10 +121,10 @@ impl EntropyGradient {
     }
 
     /// From the derivatives by the means and by the scale indices of what `step` codes, of [`RATE_EXPONENT`] and in the order of [`Parameters`], to those by the
-    /// context, which come with their exponent. The first step has no context.
-    pub(crate) fn backward(&self, engine: &Engine, step: usize, tape: &StepTape, g: &Tensor) -> Result<Option<(Tensor, i32)>> {
-        let Some((adapt, rise)) = &self.steps[step].back else { return Ok(None) };
-        let (len, half, channels) = (g.channels(), g.columns() / 2, adapt.inputs());
+    /// context, which come with their exponent. The first step has no context. Those by the hyper features are added to `by_features`.
+    pub(crate) fn backward(&self, engine: &Engine, step: usize, tape: &StepTape, g: &Tensor, by_features: &mut Tensor) -> Result<Option<(Tensor, i32)>> {
+        let StepGradient { features_back, context_back, .. } = &self.steps[step];
+        let (len, half, channels) = (g.channels(), g.columns() / 2, features_back.inputs());
         let mut x = engine.tensor(g.rows(), g.columns(), channels)?;
         let row_len = x.row_len();
         engine.pieces(x.data_mut(), row_len, |row, piece| {
@@ -97,8 +137,10 @@ impl EntropyGradient {
         for (block, tape) in self.trunk.iter().zip(&tape.0).rev() {
             x = block.backward(engine, tape, x)?;
         }
-        let context = engine.dense(adapt, &[&x], Epilogue::Store)?;
+        engine.dense_into(features_back, &[&x], by_features, Epilogue::Add);
+        let by_context = |(layer, rise): &(Dense, i32)| Ok((engine.dense(layer, &[&x], Epilogue::Store)?, RATE_EXPONENT + self.params_rise + rise));
+        let by_context = context_back.as_ref().map(by_context).transpose();
         engine.recycle(x);
-        Ok(Some((context, RATE_EXPONENT + self.params_rise + rise)))
+        by_context
     }
 }

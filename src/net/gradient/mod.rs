@@ -11,8 +11,11 @@ mod synthesis;
 pub(crate) use entropy::{EntropyGradient, RATE_EXPONENT};
 pub(crate) use synthesis::{SynthesisGradient, SynthesisTape};
 
+use super::Tensor;
 use super::kernels::Dense;
 use super::records::Layer;
+use super::stages::{DownStage, Engine, Stage, Up, pack_down};
+use crate::Result;
 use block::{BlockGradient, BlockTape};
 
 /// `2^n`, exactly.
@@ -38,6 +41,35 @@ impl Linear {
         let transposed = Transposed::new(layer, |_| 1.0);
         let rise = transposed.natural_rise();
         Self { forward: layer.pack(), backward: transposed.layer(rise).pack(), rise }
+    }
+}
+
+/// `up` both ways: backwards it is a `down`.
+struct UpGradient {
+    up: Up,
+    down: Dense,
+    rise: i32,
+}
+
+impl UpGradient {
+    /// `channels` are those of the result.
+    fn new(layer: &Layer, channels: usize) -> Self {
+        let transposed = Transposed::new(layer, |_| 1.0);
+        let rise = transposed.natural_rise();
+        Self { up: Up::new(layer, channels), down: pack_down(&transposed.layer(rise), channels), rise }
+    }
+
+    fn forward(&self, engine: &Engine, x: Tensor) -> Result<Tensor> {
+        self.up.run(engine, x)
+    }
+
+    fn backward(&self, engine: &Engine, g: Tensor) -> Result<Tensor> {
+        Stage::Down(DownStage::new(&self.down)).push(engine, g, true)
+    }
+
+    /// What going backwards adds to the exponent.
+    fn rise(&self) -> i32 {
+        self.rise
     }
 }
 

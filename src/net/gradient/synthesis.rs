@@ -1,10 +1,10 @@
 //! The synthesis (R5.9 to R5.11) both ways.
 
-use super::{BlockGradient, BlockTape, Linear, Transposed, power_of_two};
+use super::{BlockGradient, BlockTape, Linear, UpGradient, power_of_two};
 use crate::Result;
 use crate::net::kernels::{Dense, Epilogue};
 use crate::net::records::{Gain, Reader, sat16};
-use crate::net::stages::{DownStage, Engine, Stage, Up, pack_down};
+use crate::net::stages::Engine;
 use crate::net::synthesis::sample_order;
 use crate::net::{Header, OUTPUTS, Tensor};
 
@@ -13,8 +13,7 @@ pub(crate) struct SynthesisGradient {
     gain: Gain,
     head: Linear,
     blocks16: Vec<BlockGradient>,
-    up: Up,
-    up_back: Dense,
+    up: UpGradient,
     first: Vec<BlockGradient>,
     middle_gain: Gain,
     second: Vec<BlockGradient>,
@@ -37,25 +36,12 @@ impl SynthesisGradient {
         let gain = r.gain(h.m)?;
         let head = Linear::new(&r.dense(h.m, h.c16)?);
         let blocks16 = blocks(r, h.n16, h.c16)?;
-        let up = r.dense(h.c16, 4 * h.c8)?;
-        let up_transposed = Transposed::new(&up, |_| 1.0);
-        let up_rise = up_transposed.natural_rise();
+        let up = UpGradient::new(&r.dense(h.c16, 4 * h.c8)?, h.c8);
         let first = blocks(r, h.n8_first, h.c8)?;
         let middle_gain = r.gain(h.c8)?;
         let second = blocks(r, h.n8_second, h.c8)?;
         let last = Linear::new(&r.dense(h.c8, OUTPUTS)?.outputs(sample_order()));
-        Ok(Self {
-            rise: head.rise + up_rise + last.rise,
-            gain,
-            head,
-            blocks16,
-            up_back: pack_down(&up_transposed.layer(up_rise), h.c8),
-            up: Up::new(&up, h.c8),
-            first,
-            middle_gain,
-            second,
-            last,
-        })
+        Ok(Self { rise: head.rise + up.rise() + last.rise, gain, head, blocks16, up, first, middle_gain, second, last })
     }
 
     /// The features for latents of one position, of all channels, in units of `2^-y_fraction` (R5.9).
@@ -83,7 +69,7 @@ impl SynthesisGradient {
         };
         let x = dense(engine, &self.head.forward, x)?;
         let x = run(&self.blocks16, x)?;
-        let x = self.up.run(engine, x)?;
+        let x = self.up.forward(engine, x)?;
         let mut x = run(&self.first, x)?;
         engine.gain(&self.middle_gain, quality, &mut x);
         let x = run(&self.second, x)?;
@@ -98,7 +84,7 @@ impl SynthesisGradient {
         let mut g = run(&self.second, g)?;
         engine.gain(&self.middle_gain, quality, &mut g);
         let g = run(&self.first, g)?;
-        let g = Stage::Down(DownStage::new(&self.up_back)).push(engine, g, true)?;
+        let g = self.up.backward(engine, g)?;
         let g = run(&self.blocks16, g)?;
         dense(engine, &self.head.backward, g)
     }

@@ -74,14 +74,37 @@ fn synthesis_backward_tells_how_samples_change() {
 }
 
 #[test]
-fn context_model_backward_tells_how_parameters_change() {
+fn hyper_synthesis_forward_is_the_hyper_synthesis() {
+    let engine = Engine::new(true).unwrap();
+    for model in models() {
+        let z: Vec<i32> = random(2, 3, model.header().nz, 9, 11).data().iter().map(|z| (*z).into()).collect();
+        let (found, _) = model.entropy_gradient().unwrap().hyper(&engine, 2, 3, &z).unwrap();
+        assert_eq!(found.data(), model.entropy().unwrap().hyper(&engine, 2, 3, &z).unwrap().data());
+    }
+}
+
+/// As with the synthesis; here of context, hyper features and z in turn.
+#[test]
+fn entropy_network_backward_tells_how_parameters_change() {
     let engine = Engine::new(true).unwrap();
     for model in models() {
         let (h, net) = (model.header(), model.entropy_gradient().unwrap());
-        let (features, context, step_size) = (random(4, 8, h.ce, 1500, 6), random(4, 8, h.m, 1000, 7), random(4, 8, h.m, 60, 8));
-        for step in 0..4 {
+        let z: Vec<i32> = random(1, 2, h.nz, 2, 6).data().iter().map(|z| (*z).into()).collect();
+        let z_step = random(1, 2, h.nz, 1, 12);
+        let moved = |sign: i16| -> Vec<i32> { z.iter().zip(z_step.data()).map(|(z, d)| z + i32::from(sign * d)).collect() };
+        let (features, hyper_tape) = net.hyper(&engine, 1, 2, &z).unwrap();
+        let (context, steps) = (random(4, 8, h.m, 1000, 7), [random(4, 8, h.m, 20, 8), random(4, 8, h.ce, 30, 13)]);
+        for (step, what) in (0..4).flat_map(|step| (0..3).map(move |what| (step, what))) {
             let (parameters, tape) = net.forward(&engine, step, &features, &context).unwrap();
-            let [above, below] = [1, -1].map(|sign| net.forward(&engine, step, &features, &plus(&context, &step_size, sign)).unwrap().0);
+            let at = |sign: i16| {
+                let near = match what {
+                    0 => (features.clone(), plus(&context, &steps[0], sign)),
+                    1 => (plus(&features, &steps[1], sign), context.clone()),
+                    _ => (net.hyper(&engine, 1, 2, &moved(sign)).unwrap().0, context.clone()),
+                };
+                net.forward(&engine, step, &near.0, &near.1).unwrap().0
+            };
+            let (above, below) = (at(1), at(-1));
             // Changes of means in units of a latent and of indices in whole ones, as derivatives are by these.
             let units = [h.y_fraction, h.index_shift].map(|shift| power_of_two(-(shift as i32)));
             let mut squares = 0.0;
@@ -89,18 +112,26 @@ fn context_model_backward_tells_how_parameters_change() {
                 let (above, below) = (above.at(row, column), below.at(row, column));
                 for (out, above, below, unit) in [(by_mean, above.0, below.0, units[0]), (by_index, above.1, below.1, units[1])] {
                     for (out, change) in out.iter_mut().zip(differences(above, below)) {
-                        // As large as derivatives are, of 2^8 to a unit here.
-                        *out = (f64::from(change) * unit * 256.0).round() as i16;
+                        // Small enough for what they add up to on the way back to z.
+                        *out = (f64::from(change) * unit * [256.0, 256.0, 4.0][what]).round() as i16;
                         squares += f64::from(*out) * f64::from(change) * unit;
                     }
                 }
             });
-            let back = net.backward(&engine, step, &tape, &g.unwrap()).unwrap();
-            assert_eq!(back.is_some(), step > 0);
-            if let Some((back, exponent)) = back {
-                let found = 2.0 * dot(back.data(), step_size.data().iter().map(|d| (*d).into())) * power_of_two(RATE_EXPONENT - exponent);
-                assert!((found / squares - 1.0).abs() < 0.05, "step {step}: {found} instead of {squares}");
-            }
+            let mut by_features = Tensor::zeros(4, 8, h.ce).unwrap();
+            let by_context = net.backward(&engine, step, &tape, &g.unwrap(), &mut by_features).unwrap();
+            assert_eq!(by_context.is_some(), step > 0);
+            let (g, exponent, moved) = match (what, by_context) {
+                (0, Some((by_context, exponent))) => (by_context, exponent, steps[0].data()),
+                (0, None) => continue,
+                (1, _) => (by_features, net.features_exponent(), steps[1].data()),
+                _ => {
+                    let (by_z, exponent) = net.hyper_backward(&engine, &hyper_tape, by_features).unwrap();
+                    (by_z, exponent, z_step.data())
+                }
+            };
+            let found = 2.0 * dot(g.data(), moved.iter().map(|d| (*d).into())) * power_of_two(RATE_EXPONENT - exponent);
+            assert!((found / squares - 1.0).abs() < 0.15, "step {step}, {what}: {found} instead of {squares}");
         }
     }
 }

@@ -10,7 +10,7 @@ use super::tile_latents;
 use crate::codec::memory::features;
 use crate::codec::quality::lambda;
 use crate::codec::{BAND, Progress, Quality, report};
-use crate::entropy::{Rate, RateModel, TileShape, hyper_latents};
+use crate::entropy::{Rate, RateModel, TileShape, exact_hyper_latents};
 use crate::net::{Engine, INPUTS, Model, SynthesisGradient, power_of_two};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT, TilePlace};
@@ -47,6 +47,9 @@ const SCHEDULES: [Schedule; 5] = [
 ];
 /// The highest effort.
 pub(super) const MAX_EFFORT: u8 = SCHEDULES.len() as u8;
+/// Hyper-latents go less far in a round, and as if all of them had this curvature.
+const Z_PART: f32 = 0.3;
+const Z_CURVATURE: f32 = 8.0;
 /// What a slope of the rate counts: less than it says, as later values adapt.
 const RATE_SLOPE: f32 = 0.85;
 /// What a curvature of the rate counts: more, so that steps where it is steep are short.
@@ -176,8 +179,31 @@ struct Refiner<'a> {
 struct Tile<'a> {
     place: &'a TilePlace,
     shape: TileShape,
-    z: &'a [i32],
+    /// Of the analysis, in units of `2^-y_input_fraction` and of `2^-z_shift`.
+    y: Vec<i32>,
+    z: Vec<i32>,
     parts: Vec<Part>,
+}
+
+/// Latents on their way, in real numbers.
+struct Moving(Vec<f32>);
+
+impl Moving {
+    /// From integers in units of `2^-fraction`.
+    fn new(from: &[i32], fraction: u32) -> Result<Self> {
+        let unit = power_of_two(-(fraction as i32)) as f32;
+        let mut numbers = try_filled(from.len(), 0.0)?;
+        numbers.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32 * unit);
+        Ok(Self(numbers))
+    }
+
+    /// The nearest integers in units of `2^-fraction`.
+    fn integers(&self, fraction: u32) -> Result<Vec<i32>> {
+        let unit = power_of_two(fraction as i32) as f32;
+        let mut integers = try_filled(self.0.len(), 0)?;
+        integers.iter_mut().zip(&self.0).for_each(|(to, from)| *to = ((from * unit + 0.5).floor() as i32).clamp(-LARGEST, LARGEST));
+        Ok(integers)
+    }
 }
 
 impl<'a> Refiner<'a> {
@@ -192,58 +218,49 @@ impl<'a> Refiner<'a> {
         let shape = TileShape { rows, columns: place.columns.len() };
         let row_len = canvas.columns * m;
         let y = tile_latents(&canvas.y[canvas.above * row_len..][..rows * row_len], row_len, place.columns.start * m..place.columns.end * m)?;
-        let z = hyper_latents(&y, self.model, self.model.analysis()?, engine, shape)?;
-        let tile = Tile { place, shape, z: &z, parts: parts(canvas, canvas.above..canvas.above + rows, place.columns.clone()) };
+        let z = exact_hyper_latents(&y, self.model, self.model.analysis()?, engine, shape)?;
+        let tile = Tile { place, shape, y, z, parts: parts(canvas, canvas.above..canvas.above + rows, place.columns.clone()) };
         let skip_below = self.skip_below.unwrap_or(self.model.header().skip_below);
-        if let Some(y) = self.under(engine, canvas, &tile, &y, skip_below, &stop)? {
-            return Ok(Refined { y, choices: Choices { z, skip_below } });
+        match self.under(engine, canvas, &tile, skip_below, &stop)? {
+            Some(refined) => Ok(refined),
+            // Nothing is skipped then.
+            None => Ok(self.under(engine, canvas, &tile, 0, &stop)?.unwrap_or(Refined { y: tile.y, choices: Choices { z: tile.z, skip_below: 0 } })),
         }
-        let skip_below = 0;
-        let better = self.under(engine, canvas, &tile, &y, skip_below, &stop)?;
-        Ok(Refined { y: better.unwrap_or(y), choices: Choices { z, skip_below } })
     }
 
     /// The best of the latents that the rounds go through, with a skip threshold. `None` if values that are skipped would be missed, as [`crate::entropy::encode_tile`]
     /// has it, unless the threshold is given.
-    fn under(
-        &self,
-        engine: &Engine,
-        canvas: &Canvas<'_>,
-        tile: &Tile<'_>,
-        y: &[i32],
-        skip_below: u8,
-        stop: impl Fn() -> Result<()>,
-    ) -> Result<Option<Vec<i32>>> {
-        let features = self.rate.features(engine, tile.z, tile.shape)?;
-        let z_bits = self.rate.z_bits(self.quality, tile.z);
-        let unit = power_of_two(self.model.header().y_input_fraction as i32) as f32;
-        let (mut y, mut exact) = (y.to_vec(), try_filled(y.len(), 0.0)?);
-        exact.iter_mut().zip(&y).for_each(|(exact, y)| *exact = *y as f32 / unit);
-        let (mut best, mut least, mut curvature) = (Vec::new(), f64::INFINITY, Vec::new());
+    fn under(&self, engine: &Engine, canvas: &Canvas<'_>, tile: &Tile<'_>, skip_below: u8, stop: impl Fn() -> Result<()>) -> Result<Option<Refined>> {
+        let header = self.model.header();
+        let mut y = Moving::new(&tile.y, header.y_input_fraction)?;
+        let mut z = Moving::new(&tile.z, header.z_shift)?;
+        let (mut best, mut least, mut curvature) = (None, f64::INFINITY, Vec::new());
         for round in 0..=self.schedule.rounds {
             stop()?;
             let last = round == self.schedule.rounds;
-            let rate = self.rate.rate(engine, &y, &features, tile.shape, skip_below, !last)?;
+            let (y_now, z_now) = (y.integers(header.y_input_fraction)?, z.integers(0)?);
+            let rate = self.rate.rate(engine, self.quality, &y_now, &z_now, tile.shape, skip_below, !last)?;
             if rate.skips_too_much && self.skip_below.is_none() {
                 return Ok(None);
             }
-            let mut look = (round == 0).then(|| Curvature::new(self.model.header().m));
+            let mut look = (round == 0).then(|| Curvature::new(header.m));
             let distortion = self.distortion(engine, canvas, tile, &rate.y_hat, !last, look.as_mut())?;
             if let Some(look) = look {
                 curvature = look.finish(self);
             }
-            let cost = z_bits + rate.bits + distortion.cost;
-            if cost < least {
-                least = cost;
-                best.clone_from(&y);
-            }
             if !last {
-                self.step(self.schedule.step(round), &mut exact, &rate, &distortion, &curvature);
-                y.iter_mut().zip(&exact).for_each(|(y, exact)| *y = ((exact * unit).round() as i32).clamp(-LARGEST, LARGEST));
+                let part = self.schedule.step(round);
+                self.step(part, &mut y.0, &rate, &distortion, &curvature);
+                for ((z, z_hat), slope) in z.0.iter_mut().zip(&rate.z_hat).zip(&rate.z_slope) {
+                    *z += Z_PART * part * (*z_hat as f32 - *z - slope / Z_CURVATURE);
+                }
+            }
+            if rate.bits + distortion.cost < least {
+                least = rate.bits + distortion.cost;
+                best = Some(Refined { y: y_now, choices: Choices { z: z_now, skip_below } });
             }
         }
-        engine.recycle(features);
-        Ok(Some(best))
+        Ok(best)
     }
 
     /// Moves latents `part` of the way to where the sum of both costs is least, as far as its derivatives tell: the distortion's at the coded values, the rate's at
