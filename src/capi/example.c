@@ -95,7 +95,7 @@ static int32_t progress(void *user_data, uint64_t done, uint64_t total) {
     return 0;
 }
 
-static int encode(const char *from, const char *to, uint32_t quality_index) {
+static int encode(const char *from, const char *to, uint32_t quality_index, uint32_t effort) {
     AeiError error = {.size = sizeof error};
     size_t length;
     unsigned char *file = read_file(from, &length);
@@ -115,6 +115,7 @@ static int encode(const char *from, const char *to, uint32_t quality_index) {
     AeiEncodeOptions options;
     aei_encode_options_init(&options, sizeof options);
     options.quality_index = quality_index;
+    options.effort = effort;
     options.progress = progress;
     uint8_t *coded;
     size_t coded_length;
@@ -136,8 +137,8 @@ int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "preview")) return decode(argv[2], argv[3], 0, 0, 0, 0, 1);
     if (argc == 8 && !strcmp(argv[1], "decode"))
         return decode(argv[2], argv[3], (uint32_t)atoi(argv[4]), (uint32_t)atoi(argv[5]), (uint32_t)atoi(argv[6]), (uint32_t)atoi(argv[7]), 0);
-    if (argc == 5 && !strcmp(argv[1], "encode")) return encode(argv[2], argv[3], (uint32_t)atoi(argv[4]));
-    fprintf(stderr, "aei %s\nlibaei info FILE.aei\nlibaei decode FILE.aei OUT.pam [X Y WIDTH HEIGHT]\nlibaei preview FILE.aei OUT.pam\nlibaei encode PICTURE.ppm FILE.aei QUALITY_INDEX\n",
+    if ((argc == 5 || argc == 6) && !strcmp(argv[1], "encode")) return encode(argv[2], argv[3], (uint32_t)atoi(argv[4]), argc == 6 ? (uint32_t)atoi(argv[5]) : 0);
+    fprintf(stderr, "aei %s\nlibaei info FILE.aei\nlibaei decode FILE.aei OUT.pam [X Y WIDTH HEIGHT]\nlibaei preview FILE.aei OUT.pam\nlibaei encode PICTURE.ppm FILE.aei QUALITY_INDEX [EFFORT]\n",
             aei_version());
     return 2;
 }

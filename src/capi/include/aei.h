@@ -177,8 +177,8 @@ typedef struct AeiEncodeOptions {
   void *user_data;
   // When to store samples as they are: 0 where it is worth it, as for screenshots and icons; 1 always; 2 never.
   uint32_t lossless;
-  // 0.
-  uint32_t reserved;
+  // How much work goes into a small file: 0 (least) to 5. Decoding is the same for all.
+  uint32_t effort;
 } AeiEncodeOptions;
 
 #ifdef __cplusplus

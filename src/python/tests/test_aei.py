@@ -65,6 +65,14 @@ def test_lossless(dtype):
     assert aei.info(aei.encode(page)).lossless and not aei.info(aei.encode(page, lossless=False)).lossless
 
 
+def test_effort():
+    array = smooth(50, 70, 3)
+    data = aei.encode(array, quality=40, lossless=False, effort=2)
+    assert data != aei.encode(array, quality=40, lossless=False) and aei.decode(data).shape == array.shape
+    with pytest.raises(ValueError, match="effort 6 does not exist: 0 to 5"):
+        aei.encode(array, effort=6)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_upright_as_pillow_does_it(orientation):
     array = smooth(24, 40, 3)
