@@ -48,7 +48,7 @@ pub(super) fn lambda(quality: Quality) -> f64 {
     let step = |index: u8| match index {
         0..14 => 1.159_693_273_616_818_2,
         14..47 => 1.103_686_242_375_328,
-        _ => 1.159_396_704_914_744_1,
+        _ => 1.159_396_704_914_744,
     };
     (0..quality.get()).fold(0.0005, |lambda, index| lambda * step(index))
 }

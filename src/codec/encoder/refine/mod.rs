@@ -82,7 +82,7 @@ impl<'a> RowRefiner<'a> {
         latents: &mut LatentRows<'_, S, impl RowSource<S>>,
         grid: &Grid,
         row: usize,
-        y: &mut Vec<i32>,
+        y: &mut [i32],
         progress: &Progress,
     ) -> Result<Vec<Choices>> {
         let (row_len, layout) = (grid.latent_width() * self.refiner.model.header().m, latents.layout());
@@ -133,7 +133,8 @@ pub(super) fn refine_memory(grid: &Grid, model: &Model) -> u64 {
     let side = (PART + 2 * HALO) as u64;
     let blocks = 3 * (usize::from(h.n8_first) + usize::from(h.n8_second)) + 5;
     let part = features(4 * side.min(columns) * side.min(rows), blocks * h.c8 + INPUTS + (3 * usize::from(h.n16) + 5) * h.c16 / 4);
-    let networks = 4 * (model.network_bytes(false));
+    // Both ways.
+    let networks = 2 * model.network_bytes(false);
     canvas + numbers + entropy.max(part) + networks
 }
 

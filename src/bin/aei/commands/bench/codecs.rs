@@ -10,6 +10,7 @@ use clap::ValueEnum;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Family {
     Aei,
+    AeiEffort,
     Jpeg,
     Mozjpeg,
     Webp,
@@ -21,6 +22,7 @@ impl Family {
     pub(super) fn codecs(self) -> &'static [Codec] {
         match self {
             Self::Aei => &[Codec::Aei],
+            Self::AeiEffort => &[Codec::AeiEffort],
             Self::Jpeg => &[Codec::Jpeg],
             Self::Mozjpeg => &[Codec::Mozjpeg420, Codec::Mozjpeg444],
             Self::Webp => &[Codec::Webp],
@@ -34,6 +36,8 @@ impl Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
     Aei,
+    /// With all the work that it can put into a file.
+    AeiEffort,
     Jpeg,
     Mozjpeg420,
     Mozjpeg444,
@@ -53,6 +57,7 @@ impl Codec {
     pub(super) fn id(self) -> &'static str {
         match self {
             Self::Aei => "aei",
+            Self::AeiEffort => "aei-effort",
             Self::Jpeg => "jpeg",
             Self::Mozjpeg420 => "mozjpeg-420",
             Self::Mozjpeg444 => "mozjpeg-444",
@@ -67,6 +72,7 @@ impl Codec {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Aei => "aei",
+            Self::AeiEffort => "aei, effort 5",
             Self::Jpeg => "JPEG",
             Self::Mozjpeg420 => "mozjpeg 4:2:0",
             Self::Mozjpeg444 => "mozjpeg 4:4:4",
@@ -80,6 +86,7 @@ impl Codec {
     pub(super) fn colour(self) -> &'static str {
         match self {
             Self::Aei => "#e11d48",
+            Self::AeiEffort => "#8f0d2e",
             Self::Jpeg => "#57606a",
             Self::Mozjpeg420 => "#8a5a00",
             Self::Mozjpeg444 => "#d99a00",
@@ -94,6 +101,7 @@ impl Codec {
     pub(super) fn settings(self) -> &'static str {
         match self {
             Self::Aei => "--quality-index",
+            Self::AeiEffort => "--effort 5 --quality-index",
             Self::Jpeg => "quality; 4:4:4, baseline, standard Huffman tables",
             Self::Mozjpeg420 => "quality; 4:2:0, progressive, trellis, optimised scans",
             Self::Mozjpeg444 => "quality; 4:4:4, progressive, trellis, optimised scans",
@@ -107,7 +115,7 @@ impl Codec {
     /// Settings from small files to good pictures. Ladders are spaced evenly along these.
     fn knots(self) -> [f64; 8] {
         match self {
-            Self::Aei => [0., 9., 18., 27., 36., 45., 54., 63.],
+            Self::Aei | Self::AeiEffort => [0., 9., 18., 27., 36., 45., 54., 63.],
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => [5., 12., 25., 40., 60., 75., 87., 95.],
             Self::Webp => [0., 10., 25., 45., 65., 80., 90., 97.],
             Self::Avif | Self::AvifSsim => [58., 50., 43., 36., 29., 22., 15., 8.],
@@ -134,7 +142,7 @@ impl Codec {
 
     fn extension(self) -> &'static str {
         match self {
-            Self::Aei => "aei",
+            Self::Aei | Self::AeiEffort => "aei",
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => "jpg",
             Self::Webp => "webp",
             Self::Avif | Self::AvifSsim => "avif",
@@ -152,7 +160,10 @@ impl Codec {
             line
         };
         match self {
-            Self::Aei => aei.line(words!["encode", "-Q", "-f", "-j", "1", "--lossless=never", "--quality-index", number, input, "-o", file]),
+            Self::Aei | Self::AeiEffort => {
+                let effort = if self == Self::Aei { "--effort=0" } else { "--effort=5" };
+                aei.line(words!["encode", "-Q", "-f", "-j", "1", "--lossless=never", effort, "--quality-index", number, input, "-o", file])
+            }
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => words![&aei.program, "bench", "worker", "jpeg-encode", self.id(), number, input, file],
             Self::Webp => words!["cwebp", "-quiet", "-m", "6", "-q", number, input, "-o", file],
             Self::Avif => avif("psnr"),
@@ -164,7 +175,7 @@ impl Codec {
     /// Decodes to a file that aei reads, the one that [`Codec::decoded`] names, with one thread.
     pub(super) fn decode(self, aei: &Aei, input: &Path, output: &Path) -> Vec<OsString> {
         match self {
-            Self::Aei => aei.line(words!["decode", "-Q", "-f", "-j", "1", input, "-o", output]),
+            Self::Aei | Self::AeiEffort => aei.line(words!["decode", "-Q", "-f", "-j", "1", input, "-o", output]),
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => words![&aei.program, "bench", "worker", "jpeg-decode", self.id(), input, output],
             Self::Webp => words!["dwebp", "-quiet", "-ppm", input, "-o", output],
             Self::Avif | Self::AvifSsim => words!["avifdec", "-j", "1", "--png-compress", "0", input, output],
@@ -181,7 +192,7 @@ impl Codec {
     /// Version of the codec, or what is missing.
     pub(super) fn version(self, aei: &Aei) -> Result<String, String> {
         match self {
-            Self::Aei => Ok(aei.version.clone()),
+            Self::Aei | Self::AeiEffort => Ok(aei.version.clone()),
             Self::Jpeg => Ok(format!("crate image {}", locked_version("image"))),
             Self::Mozjpeg420 | Self::Mozjpeg444 => Ok(format!("crate mozjpeg-sys {}", locked_version("mozjpeg-sys"))),
             Self::Webp => {
