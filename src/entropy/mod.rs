@@ -1,7 +1,6 @@
 //! Integers to bytes and back (SPEC 3).
 
 mod coder;
-mod rate;
 mod rounding;
 mod tables;
 mod tile;
@@ -9,6 +8,6 @@ mod tile;
 pub(crate) use coder::StreamDecoder;
 #[cfg(feature = "bench-internals")]
 pub(crate) use coder::Symbols;
-pub(crate) use rate::{Rate, RateModel};
-pub(crate) use tables::Tables;
-pub(crate) use tile::{CodedTile, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, exact_hyper_latents};
+pub(crate) use rounding::{COST_FRACTION, Rounding, cost};
+pub(crate) use tables::{Table, Tables};
+pub(crate) use tile::{CodedTile, Skipped, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, exact_hyper_latents};

@@ -8,30 +8,30 @@ const SQUARED_STEP_BITS: u32 = 20;
 /// Larger magnitudes are rounded to the nearest value: where they are not rare, neighbours cost the same.
 const VALUES: usize = 24;
 /// Fractional bits of costs.
-const COST_FRACTION: u32 = 16;
+pub(crate) const COST_FRACTION: u32 = 16;
 
 /// Thresholds for every scale index, in units of `2^-fraction`.
-pub(super) struct Rounding {
+pub(crate) struct Rounding {
     fraction: u32,
     /// `[scale][n - 1]`: a magnitude whose nearest value is n becomes n - 1 if it is below n plus this.
     thresholds: Vec<[i32; VALUES]>,
 }
 
 impl Rounding {
-    pub(super) fn new(tables: &Tables, fraction: u32) -> Self {
+    pub(crate) fn new(tables: &Tables, fraction: u32) -> Self {
         let thresholds = tables.iter().map(|table| std::array::from_fn(|i| threshold(table, i as i32 + 1, fraction))).collect();
         Self { fraction, thresholds }
     }
 
     /// The nearest value to a number of `2^-fraction`, halves away from zero.
     #[inline]
-    pub(super) fn nearest(&self, x: i32) -> i32 {
+    pub(crate) fn nearest(&self, x: i32) -> i32 {
         ((x.abs() + (1 << self.fraction >> 1)) >> self.fraction) * x.signum()
     }
 
     /// The value to code for a number of `2^-fraction` under a scale index.
     #[inline]
-    pub(super) fn value(&self, x: i32, index: u8) -> i32 {
+    pub(crate) fn value(&self, x: i32, index: u8) -> i32 {
         let nearest = self.nearest(x);
         let n = nearest.abs();
         let threshold = self.thresholds.get(usize::from(index)).and_then(|row| row.get((n as usize).wrapping_sub(1)));
@@ -51,17 +51,12 @@ fn threshold(table: &Table, n: i32, fraction: u32) -> i32 {
 }
 
 /// Bits of a value of at least 0 under a table, in units of `2^-COST_FRACTION`. Tables are as good as symmetric.
-fn cost(table: &Table, value: i32) -> u32 {
+pub(crate) fn cost(table: &Table, value: i32) -> u32 {
     let (symbol, behind) = match value - table.range {
         ..=0 => (value + table.range, 0),
         excess => (2 * table.range + 1, 2 * excess.ilog2() + 2),
     };
     ((PRECISION as u32 + behind) << COST_FRACTION) - log2(table.lookup.probability(symbol as usize))
-}
-
-/// Bits of a value of at least 0 under a table.
-pub(super) fn bits(table: &Table, value: i32) -> f32 {
-    cost(table, value) as f32 / (1 << COST_FRACTION) as f32
 }
 
 /// Binary logarithm of a number of at least 1, in units of `2^-COST_FRACTION`, rounded down: the same on every machine, so that the same picture gives the

@@ -99,7 +99,7 @@ impl Tables {
 
     /// Tables of these probabilities.
     #[cfg(test)]
-    pub(super) fn of(tables: &[&[u16]]) -> Self {
+    pub(crate) fn of(tables: &[&[u16]]) -> Self {
         let mut payload = Vec::new();
         for probabilities in tables {
             payload.extend(((probabilities.len() as u16 - 2) / 2).to_le_bytes());
@@ -115,7 +115,7 @@ impl Tables {
     }
 
     /// All tables, from scale index 0.
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Table> {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Table> {
         self.tables.iter()
     }
 

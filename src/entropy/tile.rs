@@ -164,7 +164,7 @@ pub(crate) fn encode_tile_under(
 
 /// What an encoder has left out of a tile.
 #[derive(Debug, Default)]
-pub(super) struct Skipped {
+pub(crate) struct Skipped {
     count: u64,
     /// Sum of the squares of the symbols beyond +-1.
     squares: u64,
@@ -172,7 +172,7 @@ pub(super) struct Skipped {
 
 impl Skipped {
     /// Counts a symbol that is not coded, and gives back what the decoder takes it for.
-    pub(super) fn add(&mut self, symbol: i32) -> i32 {
+    pub(crate) fn add(&mut self, symbol: i32) -> i32 {
         self.count += 1;
         if symbol.unsigned_abs() >= 2 {
             self.squares = self.squares.saturating_add(u64::from(symbol.unsigned_abs()).pow(2));
@@ -182,7 +182,7 @@ impl Skipped {
 
     /// At high rates one bit is worth about 0.1155 squared quantisation steps, and a skipped value saves about 0.005 bits: 0.0006 squares. A lone +-1 costs
     /// more bits than it is worth.
-    pub(super) fn is_too_much(&self) -> bool {
+    pub(crate) fn is_too_much(&self) -> bool {
         self.squares.saturating_mul(1000) > self.count
     }
 }

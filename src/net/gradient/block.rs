@@ -48,7 +48,7 @@ impl BlockGradient {
             biases: vec![0; depth.biases.len()],
             shifts: depth.shifts.clone(),
         };
-        let transposed = |layer: &Layer| Transposed::new(layer, |_| 1.0);
+        let transposed = |layer: &Layer| Transposed::new(layer, |_| 0);
         // Within a branch derivatives have an exponent of their own; where it ends, they get back that of the stream.
         let (out_back, mix_back) = (transposed(out), transposed(mix));
         let (out_rise, mix_rise) = (out_back.natural_rise(), mix_back.natural_rise());

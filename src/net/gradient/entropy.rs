@@ -1,7 +1,7 @@
 //! The entropy network (R5.13 to R5.15) both ways.
 
 use super::block::BlockTape;
-use super::{BlockGradient, Transposed, UpGradient, power_of_two};
+use super::{BlockGradient, Transposed, UpGradient};
 use crate::Result;
 use crate::net::context::{Parameters, by_group, group_outputs, phase_group};
 use crate::net::kernels::{Dense, Epilogue, Segment};
@@ -58,7 +58,7 @@ impl EntropyGradient {
         let mut stage = |inputs: usize| -> Result<_> { Ok((UpGradient::new(&r.dense(inputs, 4 * h.ce)?, h.ce), BlockGradient::new(&r.block_record(h.ce)?))) };
         let hyper = [stage(h.nz)?, stage(h.ce)?];
         let adapt: Vec<Layer> = (0..4).map(|k| r.dense(h.ce + if k > 0 { h.m } else { 0 }, h.ce)).collect::<Result<_>>()?;
-        let part = |layer: &Layer, inputs: std::ops::Range<usize>| Transposed::new(&layer.inputs(&inputs.collect::<Vec<_>>()), |_| 1.0);
+        let part = |layer: &Layer, inputs: std::ops::Range<usize>| Transposed::new(&layer.inputs(&inputs.collect::<Vec<_>>()), |_| 0);
         // Derivatives of all steps are added up: there are four.
         let features_rise = part(&adapt[0], 0..h.ce).natural_rise() - 1;
         let step = |layer: &Layer| StepGradient {
@@ -74,7 +74,7 @@ impl EntropyGradient {
         let trunk = (0..h.n_trunk).map(|_| Ok(BlockGradient::new(&r.block_record(h.ce)?))).collect::<Result<_>>()?;
         let params = r.dense(h.ce, 2 * h.m)?;
         // Means are in units of 2^-y_fraction, scale indices in units of 2^-index_shift.
-        let units = [-(h.y_fraction as i32), -(h.index_shift as i32)].map(power_of_two);
+        let units = [h.y_fraction, h.index_shift];
         let params_rise = Transposed::new(&params, |output| units[output / h.m]).natural_rise();
         let groups: Vec<_> = (0..4).map(|g| params.outputs(group_outputs(h.m, g))).collect();
         let params_back = groups.iter().map(|layer| Transposed::new(layer, |output| units[output / (h.m / 4)]).layer(params_rise).pack()).collect();

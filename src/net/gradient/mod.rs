@@ -18,13 +18,8 @@ use super::stages::{DownStage, Engine, Stage, Up, pack_down};
 use crate::Result;
 use block::{BlockGradient, BlockTape};
 
-/// `2^n`, exactly.
-pub(crate) fn power_of_two(n: i32) -> f64 {
-    f64::from_bits(((1023 + n.clamp(-1022, 1023)) as u64) << 52)
-}
-
 /// The largest sum of the magnitudes of an output's weights that R4.1 allows for any shift.
-const LARGEST_SUM: f64 = 65_000.0;
+const LARGEST_SUM: i64 = 65_000;
 /// Shifts of R4.1.
 const SHIFTS: std::ops::RangeInclusive<u8> = 1..=24;
 
@@ -38,7 +33,7 @@ struct Linear {
 
 impl Linear {
     fn new(layer: &Layer) -> Self {
-        let transposed = Transposed::new(layer, |_| 1.0);
+        let transposed = Transposed::new(layer, |_| 0);
         let rise = transposed.natural_rise();
         Self { forward: layer.pack(), backward: transposed.layer(rise).pack(), rise }
     }
@@ -54,7 +49,7 @@ struct UpGradient {
 impl UpGradient {
     /// `channels` are those of the result.
     fn new(layer: &Layer, channels: usize) -> Self {
-        let transposed = Transposed::new(layer, |_| 1.0);
+        let transposed = Transposed::new(layer, |_| 0);
         let rise = transposed.natural_rise();
         Self { up: Up::new(layer, channels), down: pack_down(&transposed.layer(rise), channels), rise }
     }
@@ -73,40 +68,38 @@ impl UpGradient {
     }
 }
 
-/// A dense layer's transpose in real numbers.
+/// Fractional bits of transposed weights: those of a layer of any shift, in any unit, are exact.
+const FRACTION: u32 = 40;
+
+/// A dense layer's transpose.
 struct Transposed {
     outputs: usize,
-    /// `[input of the layer][output of the layer]`.
-    weights: Vec<f64>,
+    /// `[input of the layer][output of the layer]` in units of `2^-FRACTION`.
+    weights: Vec<i64>,
 }
 
 impl Transposed {
-    /// `unit` is what a derivative by one of the layer's outputs has to be multiplied by first.
-    fn new(layer: &Layer, unit: impl Fn(usize) -> f64) -> Self {
+    /// `unit` says of each of the layer's outputs how many of its integers make one of what derivatives are by, as a power of two, 16 at most.
+    fn new(layer: &Layer, unit: impl Fn(usize) -> u32) -> Self {
         let outputs = layer.biases.len();
-        let mut weights = vec![0.0; layer.weights.len()];
+        let mut weights = vec![0; layer.weights.len()];
         for (output, (row, shift)) in layer.weights.chunks_exact(layer.inputs).zip(&layer.shifts).enumerate() {
-            let scale = power_of_two(-i32::from(*shift)) * unit(output);
-            row.iter().enumerate().for_each(|(input, weight)| weights[input * outputs + output] = f64::from(*weight) * scale);
+            let up = FRACTION - u32::from(*shift) - unit(output);
+            row.iter().enumerate().for_each(|(input, weight)| weights[input * outputs + output] = i64::from(*weight) << up);
         }
         Self { outputs, weights }
     }
 
     /// The rise by which independent derivatives keep their magnitude, on the average.
     fn natural_rise(&self) -> i32 {
-        let squares: f64 = self.weights.iter().map(|w| w * w).sum();
-        let mut gain = squares * self.outputs as f64 / self.weights.len().max(1) as f64;
-        let mut rise = 0;
-        // By halves and doubles alone: a logarithm may differ from machine to machine.
-        while gain > 2.0 && rise > -64 {
-            gain /= 4.0;
-            rise -= 1;
+        // Of gains, in units of 2^-2 FRACTION: the sum of an output's squares, on the average over the outputs.
+        let squares: u128 = self.weights.iter().map(|w| u128::from(w.unsigned_abs()).pow(2)).fold(0, u128::saturating_add);
+        let gain = (squares / self.weights.len().max(1) as u128).saturating_mul(self.outputs as u128);
+        if gain == 0 {
+            return 0;
         }
-        while gain > 0.0 && gain <= 0.5 && rise < 64 {
-            gain *= 4.0;
-            rise += 1;
-        }
-        rise
+        // The result is within a factor of the root of two: half of the binary logarithm, to the nearest.
+        (2 * FRACTION as i32 - gain.ilog2() as i32).div_euclid(2)
     }
 
     /// As a layer whose results are `2^rise` times as large, with the finest weights that R4.1 allows.
@@ -115,20 +108,29 @@ impl Transposed {
         let mut layer =
             Layer { inputs: self.outputs, weights: Vec::with_capacity(self.weights.len()), biases: vec![0; inputs], shifts: Vec::with_capacity(inputs) };
         for row in self.weights.chunks_exact(self.outputs) {
-            let (sum, largest) = row.iter().fold((0.0, 0.0), |(sum, largest): (f64, f64), w| (sum + w.abs(), largest.max(w.abs())));
+            let rounded = |shift: u8| row.iter().map(move |w| scaled(*w, rise + i32::from(shift) - FRACTION as i32));
             let fits = |shift: u8| {
-                let scale = power_of_two(rise + i32::from(shift));
-                // Half a unit for the rounding of each weight.
-                sum * scale + 0.5 * row.len() as f64 <= LARGEST_SUM && largest * scale <= f64::from(i16::MAX)
+                let (sum, largest) = rounded(shift).fold((0i64, 0), |(sum, largest), w| (sum.saturating_add(w.abs()), largest.max(w.abs())));
+                sum <= LARGEST_SUM && largest <= i16::MAX.into()
             };
             let shift = SHIFTS.rev().find(|shift| fits(*shift)).unwrap_or(*SHIFTS.start());
-            let scale = power_of_two(rise + i32::from(shift));
             // What does not fit at the smallest shift is no network that anybody trained.
-            let most = (LARGEST_SUM / row.len() as f64).min(i16::MAX.into());
-            layer.weights.extend(row.iter().map(|w| if fits(shift) { w * scale } else { (w * scale).clamp(-most, most) }.round() as i16));
+            let most = if fits(shift) { i64::from(i16::MAX) } else { LARGEST_SUM / row.len() as i64 };
+            layer.weights.extend(rounded(shift).map(|w| w.clamp(-most, most) as i16));
             layer.shifts.push(shift);
         }
         layer
+    }
+}
+
+/// `x * 2^up`, rounded, and within 2^32.
+fn scaled(x: i64, up: i32) -> i64 {
+    const MOST: i64 = 1 << 32;
+    match up {
+        // Of magnitudes below 2^56, nothing is left.
+        ..=-58 => 0,
+        -57..=-1 => ((x + (1 << (-up - 1))) >> -up).clamp(-MOST, MOST),
+        _ => x.clamp(-MOST, MOST).saturating_mul(1 << up.min(30)).clamp(-MOST, MOST),
     }
 }
 

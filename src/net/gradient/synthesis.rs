@@ -1,6 +1,6 @@
 //! The synthesis (R5.9 to R5.11) both ways.
 
-use super::{BlockGradient, BlockTape, Linear, UpGradient, power_of_two};
+use super::{BlockGradient, BlockTape, Linear, UpGradient};
 use crate::Result;
 use crate::net::kernels::{Dense, Epilogue};
 use crate::net::records::{Gain, Reader, sat16};
@@ -50,11 +50,9 @@ impl SynthesisGradient {
         self.gain.apply(quality, 0, y_hat).map(sat16)
     }
 
-    /// What a feature changes by with a unit of each channel's latent.
-    pub(crate) fn slopes(&self, quality: u8) -> Vec<f32> {
-        let scale = power_of_two(-(self.gain.shift as i32));
-        let values = &self.gain.values[usize::from(quality) * self.gain.channels..][..self.gain.channels];
-        values.iter().map(|v| (f64::from(*v) * scale) as f32).collect()
+    /// What a feature changes by with a unit of each channel's latent, in units of `2^-shift`, and the shift.
+    pub(crate) fn slopes(&self, quality: u8) -> (&[u32], u32) {
+        (&self.gain.values[usize::from(quality) * self.gain.channels..][..self.gain.channels], self.gain.shift)
     }
 
     /// Features to [`OUTPUTS`] samples for 8 x 8 pixels, as [`crate::net::Synthesis::stages`] gives them.

@@ -2,6 +2,10 @@ use super::*;
 use crate::net::kernels::{self, Kernel};
 use crate::net::{Engine, Model, OUTPUTS, Tensor};
 
+fn power_of_two(n: i32) -> f64 {
+    2f64.powi(n)
+}
+
 fn models() -> [std::sync::Arc<Model>; 2] {
     [Model::embedded().unwrap(), Model::from_bytes(include_bytes!("../../../format-spec/vectors/tiny.aem").to_vec()).unwrap()]
 }
@@ -157,8 +161,8 @@ fn derivatives_are_the_same_with_every_kernel_and_on_one_thread_or_more() {
 fn transposed_layers_keep_the_magnitude_and_fit_the_kernels() {
     // By hand: outputs 3 x0 - x1 and x1 / 4.
     let layer = Layer { inputs: 2, weights: vec![384, -128, 0, 64], biases: vec![7, 8], shifts: vec![7, 8] };
-    let transposed = Transposed::new(&layer, |_| 1.0);
-    assert_eq!(transposed.weights, [3.0, 0.0, -1.0, 0.25]);
+    let transposed = Transposed::new(&layer, |_| 0);
+    assert_eq!(transposed.weights.iter().map(|w| *w as f64 * power_of_two(-40)).collect::<Vec<_>>(), [3.0, 0.0, -1.0, 0.25]);
     // Squares of 9 and 1.06: gains of 2.2 on the average, 1.1 at half the magnitude.
     assert_eq!(transposed.natural_rise(), -1);
     let back = transposed.layer(-1);
@@ -169,7 +173,7 @@ fn transposed_layers_keep_the_magnitude_and_fit_the_kernels() {
     // Whatever a model says, sums do not overflow.
     for (weight, shift) in [(i16::MAX, 1), (i16::MIN, 1), (1, 24), (0, 3)] {
         let layer = Layer { inputs: 16, weights: vec![weight; 16 * 64], biases: vec![0; 64], shifts: vec![shift; 64] };
-        let transposed = Transposed::new(&layer, |_| 1.0);
+        let transposed = Transposed::new(&layer, |_| 0);
         for rise in [transposed.natural_rise(), -40, 0, 40] {
             let back = transposed.layer(rise);
             for (row, shift) in back.weights.chunks(64).zip(&back.shifts) {

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Canvas, HALO, Refiner, Tile};
+use super::{Canvas, HALO, Refiner, Tile, power_of_two};
 use crate::Result;
-use crate::net::{Engine, OUTPUTS, SynthesisTape, Tensor, power_of_two, sat16};
+use crate::net::{Engine, OUTPUTS, SynthesisTape, Tensor, sat16};
 use crate::picture::try_filled;
 
 /// Latents along the edge of what goes through the synthesis at a time whose samples are not looked at: too much of what they depend on is missing.
@@ -61,7 +61,7 @@ impl Curvature {
     pub(super) fn finish(self, refiner: &Refiner<'_>) -> Vec<f32> {
         let header = refiner.model.header();
         let unit = power_of_two(header.y_fraction as i32 - header.pixel_fraction as i32 - refiner.synthesis.rise()) / f64::from(MAGNITUDE);
-        let by_feature = refiner.synthesis.slopes(refiner.quality);
+        let by_feature = refiner.by_feature();
         let scale = 2.0 * refiner.lambda / 3.0 * unit * unit / self.positions.max(1) as f64;
         let curvature: Vec<f64> = self.sums.iter().zip(by_feature).map(|(sum, by_feature)| sum * f64::from(by_feature).powi(2) * scale).collect();
         let floor = curvature.iter().sum::<f64>() / curvature.len() as f64 * 0.01 + 1e-6;
@@ -70,6 +70,12 @@ impl Curvature {
 }
 
 impl Refiner<'_> {
+    /// What a feature changes by with a unit of each channel's latent.
+    fn by_feature(&self) -> Vec<f32> {
+        let (slopes, shift) = self.synthesis.slopes(self.quality);
+        slopes.iter().map(|slope| (f64::from(*slope) * power_of_two(-(shift as i32))) as f32).collect()
+    }
+
     /// The distortion of a tile whose values are `y_hat`; with `slopes`, its derivatives too. `curvature` gets to see the same.
     pub(super) fn distortion(
         &self,
@@ -84,7 +90,7 @@ impl Refiner<'_> {
         let m = header.m;
         let per_square = self.lambda / 3.0 * power_of_two(-2 * header.pixel_fraction as i32);
         let mut distortion = Distortion { cost: 0.0, slope: try_filled(if slopes { y_hat.len() } else { 0 }, 0.0)? };
-        let by_feature = self.synthesis.slopes(self.quality);
+        let by_feature = self.by_feature();
         for part in &tile.parts {
             let features = self.features(engine, canvas, tile, part, y_hat)?;
             let (mut errors, tape) = self.synthesis.forward(engine, self.quality, features)?;

@@ -6,19 +6,26 @@
 //! chase them.
 
 mod distortion;
+mod rate;
 
 use super::latents::{LatentRows, RowSource};
 use super::tile_latents;
 use crate::codec::memory::features;
 use crate::codec::quality::lambda;
 use crate::codec::{BAND, Progress, Quality, report};
-use crate::entropy::{Rate, RateModel, TileShape, exact_hyper_latents};
-use crate::net::{Engine, INPUTS, Model, SynthesisGradient, power_of_two};
+use crate::entropy::{TileShape, exact_hyper_latents};
+use crate::net::{Engine, INPUTS, Model, SynthesisGradient};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT, TilePlace};
 use crate::picture::try_filled;
 use crate::{Error, Result};
 use distortion::{Curvature, Distortion, PART, Part, parts};
+use rate::{Rate, RateModel};
+
+/// `2^n`, exactly.
+fn power_of_two(n: i32) -> f64 {
+    f64::from_bits(((1023 + n.clamp(-1022, 1023)) as u64) << 52)
+}
 
 /// How latents are refined.
 #[derive(Debug, Clone, Copy)]

@@ -1,24 +1,24 @@
 //! What a tile's latents cost, and how that changes with them: for an encoder that refines them (SPEC 6).
 
-use super::rounding::{Rounding, bits};
-use super::tables::{Table, Tables};
-use super::tile::{Skipped, TileShape};
+use super::power_of_two;
 use crate::Result;
-use crate::net::{EntropyGradient, Model, RATE_EXPONENT, Tensor, phase_group, power_of_two, sat16, stages::Engine};
+use crate::entropy::{COST_FRACTION, Rounding, Skipped, Table, Tables, TileShape, cost};
+use crate::net::{Engine, EntropyGradient, Model, RATE_EXPONENT, Tensor, phase_group, sat16};
 use crate::picture::try_filled;
 
 /// Magnitudes beyond this are taken to cost as much more as the last ones.
 const MAX_MAGNITUDE: usize = 1024;
 
 /// Bits of values under every scale index, and their slopes.
-pub(crate) struct Costs {
+pub(super) struct Costs {
     /// `[scale][magnitude]`.
     bits: Vec<Vec<f32>>,
 }
 
 impl Costs {
-    pub(crate) fn new(tables: &Tables) -> Self {
-        let row = |table: &Table| (0..=(table.range as usize + 1).min(MAX_MAGNITUDE)).map(|n| bits(table, n as i32)).collect();
+    pub(super) fn new(tables: &Tables) -> Self {
+        let row =
+            |table: &Table| (0..=(table.range as usize + 1).min(MAX_MAGNITUDE)).map(|n| cost(table, n as i32) as f32 / (1 << COST_FRACTION) as f32).collect();
         Self { bits: tables.iter().map(row).collect() }
     }
 
@@ -56,25 +56,25 @@ impl Costs {
 }
 
 /// What a tile's latents would be coded as.
-pub(crate) struct Rate {
+pub(super) struct Rate {
     /// `[rows][columns][m]` in units of `2^-y_fraction`, as the decoder gets them.
-    pub(crate) y_hat: Vec<i32>,
+    pub(super) y_hat: Vec<i32>,
     /// `[rows / 4][columns / 4][nz]`, as coded.
-    pub(crate) z_hat: Vec<i32>,
+    pub(super) z_hat: Vec<i32>,
     /// Of both.
-    pub(crate) bits: f64,
+    pub(super) bits: f64,
     /// Whether values that are not coded would be missed: then the tile is better coded in another way.
-    pub(crate) skips_too_much: bool,
+    pub(super) skips_too_much: bool,
     /// First and second derivative of the bits by each latent: the first with what it does as context of later steps, the second of its own value alone, not
     /// negative. Empty where they were not asked for.
-    pub(crate) slope: Vec<f32>,
-    pub(crate) curvature: Vec<f32>,
+    pub(super) slope: Vec<f32>,
+    pub(super) curvature: Vec<f32>,
     /// First derivative by z.
-    pub(crate) z_slope: Vec<f32>,
+    pub(super) z_slope: Vec<f32>,
 }
 
 /// What stays the same while a tile is refined.
-pub(crate) struct RateModel<'a> {
+pub(super) struct RateModel<'a> {
     model: &'a Model,
     net: &'a EntropyGradient,
     costs: Costs,
@@ -82,7 +82,7 @@ pub(crate) struct RateModel<'a> {
 }
 
 impl<'a> RateModel<'a> {
-    pub(crate) fn new(model: &'a Model) -> Result<Self> {
+    pub(super) fn new(model: &'a Model) -> Result<Self> {
         Ok(Self {
             model,
             net: model.entropy_gradient()?,
@@ -93,7 +93,7 @@ impl<'a> RateModel<'a> {
 
     /// The rate of a tile's latents y, `[rows][columns][m]` in units of `2^-y_input_fraction`, and z. With `slopes`, its derivatives too.
     #[expect(clippy::too_many_arguments, reason = "what there is to say of a tile")]
-    pub(crate) fn rate(&self, engine: &Engine, quality: u8, y: &[i32], z: &[i32], shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
+    pub(super) fn rate(&self, engine: &Engine, quality: u8, y: &[i32], z: &[i32], shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
         let header = self.model.header();
         let (m, group, finer) = (header.m, header.m / 4, header.y_input_fraction - header.y_fraction);
         let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
