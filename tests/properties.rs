@@ -23,13 +23,14 @@ proptest! {
         (width, height) in (1u32..=300, 1u32..=300),
         index in 0u8..=63,
         tile in prop::sample::select(vec![256u32, 512, 1024, 2048, 4096]),
+        effort in prop::sample::select(vec![0u8, 0, 1, 2]),
         gray: bool,
         seed: u64,
         corners: [u32; 4],
     ) {
         let channels = if gray { Channels::Gray } else { Channels::Rgb };
         let picture = scene(width, height, channels, seed);
-        let encoder = tiny_encoder(tile).quality(Quality::index(index).unwrap());
+        let encoder = tiny_encoder(tile).quality(Quality::index(index).unwrap()).effort(effort).unwrap();
         let file = encoder.encode(&picture).unwrap();
         prop_assert!(file == on_one_thread(|| encoder.encode(&picture).unwrap()), "encoding depends on the threads");
 

@@ -16,6 +16,7 @@ struct Input {
     orientation: u8,
     preview: bool,
     lossless: u8,
+    effort: u8,
     icc: Option<Vec<u8>>,
     xmp: Option<Vec<u8>>,
     region: [u8; 4],
@@ -38,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     let encoder = Encoder::new().model(aei_fuzz::TINY.clone()).quality(Quality::index(input.quality % 64).expect("below 64"));
     let encoder = encoder.tile_size(256 << (input.tile % 5)).expect("a power of two").preview(input.preview);
     let lossless = [Lossless::Never, Lossless::Auto, Lossless::Always][usize::from(input.lossless % 3)];
-    let encoder = encoder.lossless(lossless);
+    let encoder = encoder.lossless(lossless).effort(input.effort % 3).expect("at most 5");
     let file = encoder.encode(&picture).expect("any picture can be encoded");
     let decoder = Decoder::with_options(&file[..], aei_fuzz::options()).expect("our own file");
     let whole = decoder.decode().expect("our own file");
