@@ -120,6 +120,7 @@ impl Refiner<'_> {
         Ok(distortion)
     }
 
+    /// Shows a part, of which `tape` is about `samples`, to the estimate of the curvature.
     fn look(&self, engine: &Engine, curvature: &mut Curvature, part: &Part, tape: &SynthesisTape, samples: &Tensor) -> Result<()> {
         let mut signs = engine.tensor(samples.rows(), samples.columns(), samples.channels())?;
         curvature.signs(signs.data_mut());

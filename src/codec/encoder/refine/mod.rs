@@ -232,11 +232,15 @@ impl<'a> Refiner<'a> {
         let z = exact_hyper_latents(&y, self.model, self.model.analysis()?, engine, shape)?;
         let tile = Tile { place, shape, y, z, parts: parts(canvas, canvas.above..canvas.above + rows, place.columns.clone()) };
         let skip_below = self.skip_below.unwrap_or(self.model.header().skip_below);
-        match self.under(engine, canvas, &tile, skip_below, &stop)? {
-            Some(refined) => Ok(refined),
-            // Nothing is skipped then.
-            None => Ok(self.under(engine, canvas, &tile, 0, &stop)?.unwrap_or(Refined { y: tile.y, choices: Choices { z: tile.z, skip_below: 0 } })),
+        if let Some(refined) = self.under(engine, canvas, &tile, skip_below, &stop)? {
+            return Ok(refined);
         }
+        // Nothing is skipped then, so that there is a result.
+        if let Some(refined) = self.under(engine, canvas, &tile, 0, &stop)? {
+            return Ok(refined);
+        }
+        let z = Moving::new(&tile.z, self.model.header().z_shift)?.integers(0)?;
+        Ok(Refined { y: tile.y, choices: Choices { z, skip_below: 0 } })
     }
 
     /// The best of the latents that the rounds go through, with a skip threshold. `None` if values that are skipped would be missed, as [`crate::entropy::encode_tile`]
