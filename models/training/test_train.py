@@ -273,6 +273,7 @@ def test_main_trains_saves_and_resumes(tmp_path: Path, pictures: Path) -> None:
     run(first, "--config", json.dumps(tiny.CONFIG))
     log = curves.rows(first)
     assert [r["step"] for r in log] == [2, 4] and len(log[0]["psnr"]) == 4 and all(math.isfinite(r["loss"]) for r in log)
+    assert all(r["ms"].keys() == {"gradients", "optimiser"} and min(r["ms"].values()) > 0 for r in log)
     net, step = export.load(first / "ema.pt")
     assert step == 4 and net.config == tiny.CONFIG
     # with a longer range of lambda: the moving average and the weights move alike, the optimiser starts anew

@@ -56,6 +56,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--final-patch", type=int, help="their side [default: 384 on CUDA, 256 else]")
     p.add_argument("--final-batch", type=int, help="how many of them in a step [default: as many pixels as before]")
     p.add_argument("--optimiser", choices=("soap", "adamw"), default="soap", help="soap takes more time for a step, and far fewer steps")
+    p.add_argument("--refresh-every", type=int, default=48, help="steps after which SOAP turns its bases; each turn takes as long as several steps of a GPU")
     p.add_argument("--lr", type=float, default=4e-4, help="highest learning rate")
     p.add_argument("--last-lr", type=float, default=1e-6, help="learning rate at the end")
     p.add_argument("--warmup", type=int, default=300, help="steps")
@@ -151,7 +152,7 @@ class Trainer:
         self.average = [average[k].detach().to(a.device, torch.float32, copy=True) for k in self.names]
         decay = [{"params": [w for w in self.weights if (w.dim() == 4) == conv], "weight_decay": 1e-4 if conv else 0.0} for conv in (True, False)]
         if a.optimiser == "soap":
-            self.optimiser = Soap(decay, lr=a.lr, together=64 if self.cuda else 1, rotate_in=torch.float32 if a.float32 else torch.bfloat16)
+            self.optimiser = Soap(decay, lr=a.lr, refresh_every=a.refresh_every, together=64 if self.cuda else 1, rotate_in=torch.float32 if a.float32 else torch.bfloat16)
         else:
             self.optimiser = torch.optim.AdamW(decay, lr=a.lr, betas=(0.9, 0.98), fused=self.cuda)
         if not fresh:
@@ -178,6 +179,7 @@ class Trainer:
         torch.manual_seed(a.seed + self.step)
         self.minutes_before, self.start = 0.0, time.time()
         self.not_finite = torch.zeros((), dtype=torch.long, device=a.device)
+        self.clock = Clock(self.cuda)
 
     @classmethod
     def going_on(cls, a: argparse.Namespace, state: dict) -> Trainer:
@@ -261,14 +263,17 @@ class Trainer:
         lam = model.lambda_of(q, self.net.lambdas)
         captured = self.prepare(x)
         self.step += 1
+        self.clock.begin()
         if captured:
             *result, grad = captured(x, q, lam)
         else:
             *result, grad = self.gradients(x, to_device(q, x.device), to_device(lam, x.device))
         if not self.cuda and not torch.isfinite(result[3]):
             return None
+        self.clock.end("gradients")
         self.grad.copy_(grad)
         self.optimiser.step()
+        self.clock.end("optimiser")
         keep = EMA if self.resumed else min(EMA, 1 - 1 / (1 + (self.step - self.first) / 10))
         with torch.no_grad():
             torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - keep)
@@ -328,6 +333,36 @@ class Captured:
         return self.result
 
 
+class Clock:
+    """How long the device takes for the parts of a step. CUDA's events are read when the log is written, so that nothing waits for them."""
+
+    def __init__(self, cuda: bool):
+        self.cuda = cuda
+        self.spans: dict[str, list[tuple]] = {}
+
+    def now(self) -> float | torch.cuda.Event:
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def begin(self) -> None:
+        self.last = self.now()
+
+    def end(self, part: str) -> None:
+        """The end of a part, and the beginning of the next."""
+        now = self.now()
+        self.spans.setdefault(part, []).append((self.last, now))
+        self.last = now
+
+    def row(self) -> dict[str, float]:
+        """Milliseconds by part, averages since the last row. The device must have come to the end of the last part."""
+        spans, self.spans = self.spans, {}
+        took = (lambda a, b: a.elapsed_time(b)) if self.cuda else (lambda a, b: 1000 * (b - a))
+        return {part: round(sum(took(a, b) for a, b in of) / len(of), 2) for part, of in spans.items()}
+
+
 class Sums:
     """Sums between two lines of the log, on the device, so that they cost no waiting."""
 
@@ -384,7 +419,7 @@ def main(argv: list[str] | None = None) -> None:
             if t.step % a.log_every == 0:
                 if (a.out / "minutes").exists():
                     a.minutes = float((a.out / "minutes").read_text())
-                row = dict(step=t.step, minutes=round(t.minutes, 2), lr=lr, **sums.row(), skipped=t.skipped)
+                row = dict(step=t.step, minutes=round(t.minutes, 2), lr=lr, **sums.row(), skipped=t.skipped, ms=t.clock.row())
                 print(json.dumps(row), flush=True)
                 log.write(json.dumps(row) + "\n")
                 log.flush()
