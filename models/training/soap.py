@@ -96,6 +96,7 @@ class Soap(torch.optim.Optimizer):
         gradients of all parameters have to be where they are now."""
         changed = [*(p for group in self.param_groups for p in group["params"]), *(s[k] for s in self.state.values() for k in ("first", "second"))]
         before = [t.clone() for t in changed]
+        self.set_rates()  # they are not there yet where the state was loaded
         graph = torch.cuda.CUDAGraph()
         try:
             side = torch.cuda.Stream()
