@@ -3,7 +3,7 @@
     python export.py CHECKPOINT OUT.aem --calibrate FOLDER [--name aei1]
 
 The file has the format of format-spec/SPEC.md, section 4; beside it goes OUT.aem.sha256, whose first 16 digits are the model id. The same
-checkpoint and pictures give the same bytes: the float network runs on one thread, and what is measured only decides powers of two.
+checkpoint and pictures give the same bytes: the float network runs on one thread, and what is measured only decides quarter powers of two.
 """
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ import tables
 import transforms
 from transforms import Ranges, Scales
 
-MARGIN = 2.0           # room above the largest size seen in photographs
 TABLE_QUALITIES = (0, 10, 20, 30, 40, 50, 63)
 LARGEST_COUNTED = 4095
-# No more room than this for the synthetic extremes, by part of the network: the last ones may saturate, which costs them quality but harms nothing. More room is
-# coarser steps. The hyper-analysis has none: its steps decide which z are sent, and coarse ones cost photographs at low qualities up to 3 %.
-EXTREME_MARGIN = {"analysis": 8.0, "hyper": MARGIN, "entropy": 8.0, "synthesis": 4.0}
+# Room above the largest size seen in photographs, and the most room there is for synthetic extremes, by part of the network: these may saturate, which costs them
+# quality but harms nothing. More room is coarser steps. The hyper-analysis has little above photographs and none for extremes: its steps decide which z are sent,
+# and coarse ones cost photographs at low qualities up to 3 %.
+PHOTO_MARGIN = {"analysis": 2.0, "hyper": 1.25, "entropy": 2.0, "synthesis": 2.0}
+EXTREME_MARGIN = {"analysis": 8.0, "hyper": 1.25, "entropy": 8.0, "synthesis": 4.0}
 
 
 def load(path: Path) -> tuple[model.Codec, int]:
@@ -60,11 +61,12 @@ def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dic
 
 
 def measure(net: model.Codec, paths: list[Path]) -> Ranges:
-    """Ranges with their margins: twice what photographs need, or what the synthetic extremes need, but at most so many times what was seen in photographs."""
+    """Ranges with their margins: PHOTO_MARGIN times what photographs need, or what the synthetic extremes need, but at most EXTREME_MARGIN times what
+    photographs need."""
     photographs = calibrate.measure(net, [calibrate.load(p) for p in paths])
     extremes = calibrate.measure(net, calibrate.extremes())
-    most = {k: EXTREME_MARGIN[k.partition(".")[0]] for k in photographs}
-    return {k: np.maximum(MARGIN * photographs[k], np.minimum(extremes[k], most[k] * photographs[k])) for k in photographs}
+    least, most = ({k: margins[k.partition(".")[0]] for k in photographs} for margins in (PHOTO_MARGIN, EXTREME_MARGIN))
+    return {k: np.maximum(least[k] * photographs[k], np.minimum(extremes[k], most[k] * photographs[k])) for k in photographs}
 
 
 def count_values(built: aem.Model, latents: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:

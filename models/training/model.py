@@ -175,12 +175,12 @@ def groups_mask(step, h, w, m, device):
 class EntropyNet(nn.Module):
     """Hyper-synthesis and four-step context model. Everything in here runs in integers in the codec."""
 
-    def __init__(self, m, nz, c):
+    def __init__(self, m, nz, c, n_trunk):
         super().__init__()
         self.z_scale = Gain(nz, 1.0, 4.0)
         self.hyper = nn.Sequential(up(nz, c), Block(c), up(c, c), Block(c))
         self.adapt = nn.ModuleList(Pointwise(c + (m if k else 0), c) for k in range(4))
-        self.trunk = nn.Sequential(Block(c), Block(c))
+        self.trunk = nn.Sequential(*[Block(c) for _ in range(n_trunk)])
         self.params = MainConv(c, 2 * m)
         self.context_gain = 1 / 16
 
@@ -246,17 +246,21 @@ def round_cheaply(r, index, thresholds):
 
 
 class Codec(nn.Module):
-    """`lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone. `config` has them where they are not the usual."""
+    """Channels: `c8` at 1/8, `c16` at 1/16, `m` of y, `nz` of z, `ce` in the entropy network. Blocks: `n8` at 1/8 and `n16` at 1/16 on each side, `n_trunk` in each
+    step of the context model. `lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone. `config` has the last two
+    where they are not the usual."""
 
-    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2, lambdas=None):
+    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2, n_trunk=2, lambdas=None):
         super().__init__()
         self.config = dict(c8=c8, c16=c16, m=m, nz=nz, ce=ce, n8=n8, n16=n16)
+        if n_trunk != 2:
+            self.config["n_trunk"] = n_trunk
         self.lambdas = LAMBDAS
         if lambdas is not None:
             self.set_lambdas(lambdas)
         self.analysis, self.synthesis = Analysis(c8, c16, m, n8, n16), Synthesis(c8, c16, m, n8, n16)
         self.hyper_analysis = nn.Sequential(Pointwise(m, ce), Block(ce), down(ce, ce), Block(ce), down(ce, nz))
-        self.entropy = EntropyNet(m, nz, ce)
+        self.entropy = EntropyNet(m, nz, ce, n_trunk)
         self.register_buffer("thresholds", rounding_thresholds(), persistent=False)
 
     def set_lambdas(self, nodes):
@@ -319,6 +323,30 @@ class Codec(nn.Module):
         return self.synthesis(y_hat, q), y_bits, z_bits
 
 
+GROWING = ("n8", "n16", "n_trunk")
+
+
+def grow(net, **counts):
+    """A network with more blocks (numbers of GROWING) that computes what `net` does: a new block adds nothing until it is trained. They go behind the old ones of
+    their kind."""
+    config = net.config | counts
+    before = {"n_trunk": 2} | net.config
+    if not set(counts) <= set(GROWING) or any(config[k] < before[k] for k in counts):
+        raise ValueError(f"a network grows by more blocks of {', '.join(GROWING)} than {before}, not by {counts}")
+    bigger = Codec(**config)
+    more = config["n16"] - net.config["n16"]
+    moved = {}
+    for name, value in net.state_dict().items():
+        part, number = name.split(".")[:2], name.split(".")[2:3]
+        last = net.config["n16"] + 1  # what comes behind the blocks at 1/16
+        if part in (["analysis", "tail"], ["synthesis", "head"]) and int(number[0]) == last:
+            name = ".".join([*part, str(last + more), *name.split(".")[3:]])
+        moved[name] = value
+    missing, unknown = bigger.load_state_dict(moved, strict=False)
+    assert not unknown and all(k.split(".")[-3].isdigit() for k in missing)
+    return bigger
+
+
 def move_gains(net, old, new):
     """Give every quality the gains that belonged to its new lambda, where `net` was trained for the lambdas `old`; beyond the ends of `old` the gains
     go on as they ended. So a network starts on a longer range of lambda about where it was."""
@@ -375,5 +403,5 @@ def macs_per_pixel(cfg):
     c8, c16, m, nz, ce, n8, n16 = (cfg[k] for k in ("c8", "c16", "m", "nz", "ce", "n8", "n16"))
     block = lambda c: 5 * c * c + 9 * c
     side = n8 * block(c8) / 64 + 192 * c8 / 64 + (4 * c8 * c16 + n16 * block(c16) + c16 * m) / 256
-    entropy = (4 * (ce * ce + 2 * block(ce) + ce * m / 2) + 3 * m * ce + block(ce)) / 256 + (4 * ce * ce + block(ce)) / 1024 + nz * 4 * ce / 4096
+    entropy = (4 * (ce * ce + cfg.get("n_trunk", 2) * block(ce) + ce * m / 2) + 3 * m * ce + block(ce)) / 256 + (4 * ce * ce + block(ce)) / 1024 + nz * 4 * ce / 4096
     return dict(analysis=side, synthesis=side, entropy=entropy)

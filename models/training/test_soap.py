@@ -182,3 +182,6 @@ def test_a_captured_update_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(x, y)
     b.load_state_dict(a.state_dict())
     assert b.graph is None
+    b.rates.clear()  # as in a new process
+    b.capture()
+    assert b.graph is not None and all(torch.equal(a.rates[i], b.rates[i]) for i in a.rates)

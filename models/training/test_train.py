@@ -121,6 +121,21 @@ def test_lambdas() -> None:
             model.Codec(**tiny.CONFIG, lambdas=wrong)
 
 
+def test_a_grown_network_computes_the_same() -> None:
+    net = model.Codec(**tiny.CONFIG).eval()
+    for p in net.parameters():  # blocks that add something
+        torch.nn.init.normal_(p, std=0.1)
+    bigger = model.grow(net, n8=5, n16=3, n_trunk=4).eval()
+    assert bigger.config == tiny.CONFIG | dict(n8=5, n16=3, n_trunk=4)
+    assert [len(part) for part in (bigger.analysis.first, bigger.analysis.second, bigger.analysis.tail, bigger.synthesis.head, bigger.entropy.trunk)] == [2, 3, 5, 5, 4]
+    x, q = torch.rand(2, 3, 64, 128), torch.tensor([3.0, 50.0])
+    for a, b in zip(net(x, q), bigger(x, q)):
+        assert torch.equal(a, b)
+    for wrong in (dict(n8=1), dict(m=128), dict(n_trunk=1)):
+        with pytest.raises(ValueError, match="grows"):
+            model.grow(net, **wrong)
+
+
 def test_gains_move_with_the_lambdas() -> None:
     net = model.Codec(**tiny.CONFIG)
     before = net.analysis.gain(torch.arange(64))[:, 0, 0, 0].detach().clone()
@@ -281,6 +296,13 @@ def test_main_trains_saves_and_resumes(tmp_path: Path, pictures: Path) -> None:
     net, step = export.load(second / "ema.pt")
     assert step == 8 and net.config["lambdas"] == [[0, 0.001], [63, 2]]
     assert float(model.lambda_of(63, net.lambdas)) == pytest.approx(2)
+    # with more blocks, and on from there
+    third = tmp_path / "third"
+    run(third, "--resume", str(first / "last.pt"), "--grow", '{"n_trunk": 3}')
+    assert export.load(third / "ema.pt")[0].config == tiny.CONFIG | {"n_trunk": 3}
+    state = torch.load(third / "last.pt", weights_only=True)
+    again = train.Trainer.going_on(train.arguments(["--out", str(third), "--continue", "--device", "cpu", "--compile", "parts"]), state)
+    assert len(again.net.entropy.trunk) == 3 and again.a.grow == {"n_trunk": 3} and again.a.compile == "parts"
 
 
 def test_checkpoints_of_older_runs_resume(tmp_path: Path, pictures: Path) -> None:

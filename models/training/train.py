@@ -33,7 +33,7 @@ TILT = 0.45                                    # bits per pixel + lambda * squar
 EMA = 0.9995                                   # of the moving average of the weights
 SCAN_SECONDS = 60
 DEFAULTS = {"cuda": dict(batch=32, patch=256, final_patch=384), "cpu": dict(batch=8, patch=128, final_patch=256)}
-NOT_KEPT = ("data", "out", "resume", "go_on", "device", "threads")  # arguments that --continue does not take from the run
+NOT_KEPT = ("data", "out", "resume", "go_on", "device", "threads", "compile")  # arguments that --continue does not take from the run
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,6 +45,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     start.add_argument("--continue", dest="go_on", action="store_true", help="go on with OUT/last.pt where it stopped, with its arguments")
     p.add_argument("--fresh-optimiser", action="store_true", help="resume the weights alone")
     p.add_argument("--config", default="{}", help="JSON of model.Codec's arguments, for a new network")
+    p.add_argument("--grow", type=json.loads, metavar="JSON", help='more blocks for the resumed network, which add nothing at first, e.g. {"n_trunk": 4, "n16": 4}')
     p.add_argument("--lambdas", metavar="Q:LAMBDA,...", help="lambdas to train for, from quality 0 to 63, e.g. 0:0.001,63:2; the gains of a resumed network "
                    "move along [default: those of the checkpoint, or 0:0.001,63:0.5]")
     p.add_argument("--keep-gains", action="store_true", help="the resumed network was trained for --lambdas already, though its checkpoint does not say so")
@@ -137,6 +138,11 @@ class Trainer:
             self.step = self.first = int(state["step"])
         average = (state or {}).get("ema", net.state_dict())
         fresh = a.fresh_optimiser or not state or "optimiser" not in state
+        if a.grow and state:
+            smaller = model.Codec(**net.config)
+            smaller.load_state_dict({k: v.float() for k, v in average.items()})
+            net, average, fresh = model.grow(net, **a.grow), model.grow(smaller, **a.grow).state_dict(), True
+            self.net = net
         if a.lambdas:
             nodes, old = parse_lambdas(a.lambdas), net.lambdas
             net.set_lambdas(nodes)
@@ -190,9 +196,11 @@ class Trainer:
         a.data = a.data or [Path(p) for p in run["data"]]
         for name, value in run["arguments"].items():
             setattr(a, name, value)
-        lambdas, a.lambdas, fresh, a.fresh_optimiser = a.lambdas, None, a.fresh_optimiser, False
+        done = dict(lambdas=None, grow=None, fresh_optimiser=False)  # what the run did when it began
+        kept = {name: getattr(a, name) for name in done}
+        vars(a).update(done)
         t = cls(a, state)
-        a.lambdas, a.fresh_optimiser = lambdas, fresh
+        vars(a).update(kept)
         t.first, t.resumed, t.minutes_before = run["first"], run["resumed"], run["minutes"]
         t.not_finite += run["skipped"]
         t.random.set_state(run["random"])
@@ -298,7 +306,7 @@ class Trainer:
 
     def save(self, out: Path) -> None:
         state = self.checkpoint()
-        small = dict(config=state["config"], net={k: v.half() for k, v in state["ema"].items()}, step=self.step)
+        small = dict(config=state["config"], net={k: v.half().cpu() for k, v in state["ema"].items()}, step=self.step)
         for name, content in (("last.pt", state), ("ema.pt", small)):
             torch.save(content, out / (name + ".part"))
             os.replace(out / (name + ".part"), out / name)

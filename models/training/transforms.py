@@ -90,7 +90,8 @@ class Recorder:
 
 
 class Scales:
-    """Scales of all tensors: from ranges the largest power of two that leaves room, or one for all where nothing was measured."""
+    """Scales of all tensors: from ranges the largest quarter power of two that leaves room, or one for all where nothing was measured. Finer steps than these
+    would gain nothing, and be others wherever a range is measured a little differently."""
 
     def __init__(self, ranges: Ranges | None, uniform: float = 2.0 ** 11):
         self.ranges, self.uniform = ranges, uniform
@@ -99,7 +100,7 @@ class Scales:
         if self.ranges is None:
             return np.full(channels, self.uniform)
         room = 32767 / np.maximum(self.ranges[name][:channels], 1e-9)
-        return np.minimum(2.0 ** np.floor(np.log2(room)), TOP_SCALE)
+        return np.minimum(2.0 ** (np.floor(4 * np.log2(room)) / 4), TOP_SCALE)
 
 
 def block_record(block: model.Block, name: str, stream: np.ndarray, scales: Scales) -> aem.Block:
