@@ -103,8 +103,11 @@ impl Networks {
     pub fn entropy(&self) -> Result<()> {
         let (engine, header, net) = (Engine::new(true)?, self.model.header(), self.model.entropy()?);
         let (rows, columns) = (self.rows / 4, self.columns / 4);
-        let z: Vec<i32> = numbers(rows * columns * header.nz, 2).into_iter().map(i32::from).collect();
-        let features = net.hyper(&engine, rows, columns, &z)?;
+        let z = tensor(&engine, rows, columns, header.nz, 9)?;
+        for step in 1..4 {
+            engine.recycle(net.hyper_step(&engine, step, &z)?);
+        }
+        let features = net.hyper(&engine, z)?;
         let context = tensor(&engine, self.rows, self.columns, header.m, 7)?;
         for step in 0..4 {
             net.step(&engine, step, &features, &context)?.recycle(&engine);

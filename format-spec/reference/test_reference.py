@@ -107,7 +107,7 @@ def aei_file(*chunks):
 # --- A small random model ---------------------------------------------------------------
 
 SMALL = {"version": 1, "c8": 16, "c16": 32, "m": 64, "nz": 16, "ce": 48, "n8_first": 1,
-         "n8_second": 2, "n16": 1, "n_trunk": 1, "qualities": 64, "scales": 5,
+         "n8_second": 2, "n16": 1, "n_trunk": 1, "n_z": 1, "qualities": 64, "scales": 5,
          "skip_below": 2, "y_fraction": 5, "z_shift": 7, "index_shift": 12,
          "index_offset": 2, "pixel_fraction": 6, "input_shift": 6, "y_input_fraction": 8}
 
@@ -154,14 +154,15 @@ class ModelMaker:
 
     def chunks(self, name=b"small"):
         d = self.d
-        mhdr = struct.pack("<6H14B", *d.values()) + bytes([len(name)]) + name
+        mhdr = struct.pack("<6H15B", *d.values()) + bytes([len(name)]) + name
         zidx = self.rng.integers(0, d["scales"], (64, d["nz"])).astype("u1").tobytes()
         m, c8, c16, ce, nz = d["m"], d["c8"], d["c16"], d["ce"], d["nz"]
         entr = (self.dense(nz, 4 * ce) + self.block(ce) + self.dense(ce, 4 * ce)
                 + self.block(ce) + self.dense(ce, ce)
                 + b"".join(self.dense(ce + m, ce) for _ in range(3))
                 + b"".join(self.block(ce) for _ in range(d["n_trunk"]))
-                + self.dense(ce, 2 * m))
+                + self.dense(ce, 2 * m) + b"".join(self.dense(nz, nz) for _ in range(3))
+                + b"".join(self.block(nz) for _ in range(d["n_z"])) + self.dense(nz, 2 * nz))
 
         def blocks(count, c):
             return b"".join(self.block(c) for _ in range(count))
@@ -521,7 +522,7 @@ class ModelTest(TestCase):
                          struct.unpack_from("<h", entr, 6 + 192 * 5 + 2 * (7 * 16 + 5))[0])
         del chunks[b"enco"], chunks[b"note"]
         parse_model(model_file({b"abcd": b"unknown", **chunks}))
-        for n in ("n8_first", "n8_second", "n16", "n_trunk"):
+        for n in ("n8_first", "n8_second", "n16", "n_trunk", "n_z"):
             parse_model(model_file(ModelMaker(**{n: 0}).chunks()))
 
     def test_refusals(self):
@@ -529,11 +530,12 @@ class ModelTest(TestCase):
                 ("4.1", (b"MHDR", 0, b"\2")),
                 ("4.1", (b"MHDR", 2, b"\x18")),
                 ("4.1", (b"MHDR", 6, b"\x50")),
-                ("4.1", (b"MHDR", 16, b"\x3f")),
-                ("4.1", (b"MHDR", 26, b"\0")),
-                ("4.1", (b"MHDR", 27, b"\xff")),
-                ("4", (b"MHDR", 26, b"\7")),
-                ("4", (b"MHDR", 26, b"\4")),
+                ("4.1", (b"MHDR", 17, b"\x3f")),
+                ("4.1", (b"MHDR", 16, b"\x11")),
+                ("4.1", (b"MHDR", 27, b"\0")),
+                ("4.1", (b"MHDR", 28, b"\xff")),
+                ("4", (b"MHDR", 27, b"\7")),
+                ("4", (b"MHDR", 27, b"\4")),
                 ("4.2", (b"TABL", 0, b"\0\0")),
                 ("4.2", (b"TABL", 0, b"\0\x20")),
                 ("4.2", (b"TABL", 2, b"\0\0")),
@@ -634,8 +636,22 @@ class PictureTest(TestCase):
                 self.assertEqual(used, index)
                 return chosen
 
-            z = np.array([[[value(model.z_index[0][c]) for c in range(d.nz)]
-                           for k in range(2)] for r in range(1)])
+            def scale(raw, offset):
+                index = ((raw + 2**(d.index_shift - 1)) >> d.index_shift) + int(offset)
+                return max(0, min(d.scales - 1, index))
+
+            z = np.zeros((1, 2, d.nz), np.int64)
+            for step in range(4):
+                params = np.zeros((1, 2, 2 * d.nz), int).tolist()
+                if step > 0:
+                    x = network.dense(net.z_adapt[step - 1], network.sat16(z))
+                    x = network.blocks(net.z_trunk, x)
+                    params = network.dense(net.z_params, x).astype(int).tolist()
+                for k in range(2):
+                    group = k ^ [0, 3, 2, 1][step]
+                    for c in range(group * d.nz // 4, (group + 1) * d.nz // 4):
+                        index = scale(params[0][k][d.nz + c], model.z_index[0][c])
+                        z[0, k, c] = value(index) * 2**d.z_shift + params[0][k][c]
             hyper = decode.hyper_features(model, z)
             self.assertEqual(hyper.shape, (4, 8, d.ce))
             done = np.zeros((4, 8, d.m), np.int64)
@@ -647,9 +663,7 @@ class PictureTest(TestCase):
                     for k in range(8):
                         group = (2 * (r % 2) + k % 2) ^ [0, 3, 2, 1][step]
                         for c in range(group * d.m // 4, (group + 1) * d.m // 4):
-                            raw = params[r][k][d.m + c]
-                            index = ((raw + 2**(d.index_shift - 1)) >> d.index_shift)
-                            index = max(0, min(d.scales - 1, index + d.index_offset))
+                            index = scale(params[r][k][d.m + c], d.index_offset)
                             done[r, k, c] = value(index) * 2**d.y_fraction + params[r][k][c]
             self.assertIsNone(next(taken, None))
             self.assertTrue(np.array_equal(done, y_hat))

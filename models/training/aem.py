@@ -40,6 +40,7 @@ class Header:
     n8_second: int
     n16: int
     n_trunk: int = 2
+    n_z: int = 1
     qualities: int = 64
     scales: int = 64
     skip_below: int = 3
@@ -60,7 +61,7 @@ class Header:
             step = 64 if key == "m" else 16
             value = getattr(self, key)
             require(value % step == 0 and step <= value <= 1024, f"{key} = {value} is not a multiple of {step} in {step}..1024")
-        limits = dict(n8_first=(0, 16), n8_second=(0, 16), n16=(0, 16), n_trunk=(0, 16), qualities=(64, 64), scales=(1, 64), skip_below=(0, self.scales),
+        limits = dict(n8_first=(0, 16), n8_second=(0, 16), n16=(0, 16), n_trunk=(0, 16), n_z=(0, 16), qualities=(64, 64), scales=(1, 64), skip_below=(0, self.scales),
                       y_fraction=(0, 8), z_shift=(0, 8), index_shift=(1, 14), index_offset=(0, 63), pixel_fraction=(1, 6), input_shift=(0, 6),
                       y_input_fraction=(self.y_fraction, 12))
         for key, (low, high) in limits.items():
@@ -79,7 +80,7 @@ class Header:
         reader = Reader(data)
         version, *wide = reader.unpack("<6H")
         require(version == cls.VERSION, f"version {version} of the model file is unknown")
-        narrow = reader.unpack("<14B")
+        narrow = reader.unpack("<15B")
         (length,) = reader.unpack("<B")
         name = reader.take(length)
         reader.finish("MHDR")
@@ -210,6 +211,11 @@ def entropy_layout(h: Header) -> Iterator[tuple[type, int, int]]:
     for _ in range(h.n_trunk):
         yield Block, h.ce, h.ce
     yield Layer, 2 * h.m, h.ce
+    for _ in range(3):
+        yield Layer, h.nz, h.nz
+    for _ in range(h.n_z):
+        yield Block, h.nz, h.nz
+    yield Layer, 2 * h.nz, h.nz
 
 
 def synthesis_layout(h: Header) -> Iterator[tuple[type, int, int]]:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import model
-from transforms import Ranges, Recorder, analysis_stages, entropy_stages, hyper_analysis_stages, synthesis_stages
+from transforms import Ranges, Recorder, analysis_stages, entropy_stages, hyper_analysis_stages, synthesis_stages, z_context_stages
 
 QUALITIES = (0, 16, 32, 48, 63)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -88,9 +88,11 @@ def cosine_signs(block: int, patch: int) -> np.ndarray:
 def measure(net: model.Codec, pictures: list[np.ndarray], qualities: tuple[int, ...] = QUALITIES) -> Ranges:
     """Largest size of every channel of every tensor of the network, over all pictures and qualities."""
     recorders = [Recorder(stages) for stages in (analysis_stages(net.analysis), hyper_analysis_stages(net.hyper_analysis), entropy_stages(net.entropy),
-                                                 synthesis_stages(net.synthesis))]
+                                                 synthesis_stages(net.synthesis), z_context_stages(net.entropy))]
     for layer in net.entropy.adapt[1:]:
         recorders[2].on_output(layer, "entropy.trunk")
+    for layer in net.entropy.z_adapt[1:]:
+        recorders[4].on_output(layer, "entropy.z")
     with torch.no_grad():
         for picture in pictures:
             x = torch.from_numpy(picture.copy())[None].float() / 255

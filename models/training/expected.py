@@ -28,7 +28,7 @@ def code(net: model.Codec, codec: integer.Codec, padded: np.ndarray, q: int) -> 
     """(8-bit reconstruction [3, H, W], bits) of a picture uint8 [3, H, W] whose sides are multiples of 64."""
     h, quality = codec.header, torch.tensor([q])
     y = net.analysis(torch.from_numpy(padded.copy())[None].float() / 255, quality)
-    z = (net.hyper_analysis(y * net.entropy.context_gain) * 4).round()
+    z = net.hyper_analysis(y * net.entropy.context_gain) * 4
     bits = 0.0
 
     def cost(values: torch.Tensor, index: np.ndarray) -> torch.Tensor:
@@ -38,8 +38,14 @@ def code(net: model.Codec, codec: integer.Codec, padded: np.ndarray, q: int) -> 
         bits += codec.cost(values.numpy()[coded], index[coded])[0].sum()
         return values * torch.from_numpy(coded)
 
-    z_index = np.broadcast_to(codec.model.z_index[q].astype(np.int64)[:, None, None], z.shape[1:])
-    features = net.entropy.hyper(cost(z[0], z_index)[None] / 4)
+    base, z_hat = torch.from_numpy(codec.model.z_index[q].astype(np.float32))[None, :, None, None], torch.zeros_like(z)
+    for k in range(4):
+        mask = model.groups_mask(k, *z.shape[2:], z.shape[1], z.device)[0]
+        mean, index = (v[0] for v in net.entropy.z_step(k, z_hat, base))
+        coded = torch.zeros_like(mean)
+        coded[mask] = cost((z[0] - mean)[mask].round(), index[mask].round().long().numpy())
+        z_hat[0] = torch.where(mask, coded + mean, z_hat[0])
+    features = net.entropy.hyper(z_hat / 4)
     y_hat = torch.zeros_like(y)
     for k in range(4):
         mask = model.groups_mask(k, *y.shape[2:], y.shape[1], y.device)[0]

@@ -35,14 +35,13 @@ EXTREME_MARGIN = {"analysis": 8.0, "hyper": 1.25, "entropy": 8.0, "synthesis": 4
 def load(path: Path) -> tuple[model.Codec, int]:
     """Network (moving average of the weights if the file has one, float32) and its training step."""
     state = torch.load(path, map_location="cpu", weights_only=True)
-    net = model.Codec(**state["config"])
-    net.load_state_dict({k: v.float() for k, v in state.get("ema", state["net"]).items()})
+    net = model.load(model.Codec(**state["config"]), state.get("ema", state["net"]))
     return net.eval(), int(state.get("step", 0))
 
 
 def header_of(net: model.Codec, name: str, **constants: int) -> aem.Header:
     c = net.config
-    blocks = c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], len(net.entropy.trunk)
+    blocks = c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], len(net.entropy.trunk), len(net.entropy.z_trunk)
     return aem.Header(c["c8"], c["c16"], c["m"], c["nz"], c["ce"], *blocks, name=name, **constants)
 
 
@@ -75,8 +74,7 @@ def count_values(built: aem.Model, latents: list[tuple[int, np.ndarray]]) -> lis
     counts = np.zeros((built.header.scales, LARGEST_COUNTED + 1), np.int64)
     for q, y in latents:
         coded = codec.code_tile(y, q, keep=True)
-        z_index = np.broadcast_to(built.z_index[q][:, None, None], coded.z.shape)
-        for values, index in ((coded.symbols[0], coded.symbols[1]), (coded.z, z_index)):
+        for values, index in (coded.symbols, coded.z_symbols):
             coded_ones = index >= built.header.skip_below
             flat = index[coded_ones].astype(np.int64) * counts.shape[1] + np.minimum(np.abs(values[coded_ones]), LARGEST_COUNTED).astype(np.int64)
             counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)

@@ -58,7 +58,7 @@ class Coded:
     escapes: int = 0
     skipped: int = 0
     symbols: np.ndarray | None = None
-    z: np.ndarray | None = None
+    z_symbols: np.ndarray | None = None
 
     @property
     def bits(self) -> float:
@@ -147,24 +147,37 @@ class Codec(Network):
         return x
 
     def hyper_analyse(self, y: np.ndarray) -> np.ndarray:
-        """y of a tile (as `analyse` gives it) -> z [nz, h/4, w/4]."""
+        """y of a tile (as `analyse` gives it) -> z [nz, h/4, w/4] in units of 2^-z_shift."""
         h = self.header
         r = self.model.encoder[-5:]
         x = self.sat16(self.to_y_fraction(y), "hyper.input")
         x = self.block(self.layer(x, r[0], "hyper.stem"), r[1], "hyper.0")
         x = self.block(self.layer(unshuffle(x, 2), r[2], "hyper.down"), r[3], "hyper.1")
-        return shift_round(self.layer(unshuffle(x, 2), r[4], "hyper.z"), h.z_shift) if h.z_shift else self.layer(unshuffle(x, 2), r[4], "hyper.z")
+        return self.layer(unshuffle(x, 2), r[4], "hyper.z")
 
     def to_y_fraction(self, y: np.ndarray) -> np.ndarray:
         drop = self.header.y_input_fraction - self.header.y_fraction
         return shift_round(y.copy(), drop) if drop else y.copy()
 
     def hyper(self, z: np.ndarray) -> np.ndarray:
-        """z [nz, h, w] -> hyper features [ce, 4h, 4w] (R5.13)."""
+        """z_hat [nz, h, w] in units of 2^-z_shift -> hyper features [ce, 4h, 4w] (R5.13)."""
         r = self.model.entropy
-        x = self.sat16(z * 2.0 ** self.header.z_shift, "entropy.input")
+        x = self.sat16(z.copy(), "entropy.input")
         x = self.block(shuffle(self.layer(x, r[0], "entropy.up.0"), 2), r[1], "entropy.hyper.0")
         return self.block(shuffle(self.layer(x, r[2], "entropy.up.1"), 2), r[3], "entropy.hyper.1")
+
+    def z_step(self, k: int, q: int, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(mean in 2^-z_shift, scale index), both [nz, h, w], of step k of z (R5.16)."""
+        h, r = self.header, self.model.entropy[9 + self.header.n_trunk:]
+        base = np.broadcast_to(self.model.z_index[q].astype(np.int64)[:, None, None], context.shape)
+        if k == 0:
+            return np.zeros(context.shape), base
+        x = self.layer(context, r[k - 1], f"entropy.z_adapt.{k}")
+        for i in range(h.n_z):
+            x = self.block(x, r[3 + i], f"entropy.z.{i}")
+        params = self.layer(x, r[3 + h.n_z], "entropy.z_params")
+        index = np.clip(base + shift_round(params[h.nz:].copy(), h.index_shift), 0, h.scales - 1)
+        return params[:h.nz], index.astype(np.int64)
 
     def step(self, k: int, features: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(mean in 2^-y_fraction, scale index), both [m, h, w], of step k (R5.15)."""
@@ -196,12 +209,8 @@ class Codec(Network):
     def code_tile(self, y: np.ndarray, q: int, keep: bool = False) -> Coded:
         """Everything between y and y_hat for one tile, y as `analyse` gives it."""
         h = self.header
-        z = self.hyper_analyse(y)
-        index = np.broadcast_to(self.model.z_index[q].astype(np.int64)[:, None, None], z.shape)
-        z = np.where(index < h.skip_below, 0, z)
-        bits, escapes = self.cost(z, index)
-        coded = Coded(np.zeros(y.shape), 0.0, float(bits[index >= h.skip_below].sum()), escapes, z=z if keep else None)
-        features = self.hyper(z)
+        coded = Coded(np.zeros(y.shape), 0.0, 0.0)
+        features = self.hyper(self.code_z(self.hyper_analyse(y), q, coded, keep))
         to_fine = 2.0 ** (h.y_input_fraction - h.y_fraction)
         symbols = np.zeros((2, *y.shape), np.int64) if keep else None
         for k in range(4):
@@ -218,6 +227,24 @@ class Codec(Network):
                 symbols[:, mask] = value[mask], index[mask]
         coded.symbols = symbols
         return coded
+
+    def code_z(self, z: np.ndarray, q: int, coded: Coded, keep: bool = False) -> np.ndarray:
+        """z as `hyper_analyse` gives it -> z_hat, its bits and symbols in `coded`."""
+        h = self.header
+        z_hat, symbols = np.zeros(z.shape), np.zeros((2, *z.shape), np.int64) if keep else None
+        for k in range(4):
+            mask = groups_mask(k, *z.shape[1:], h.nz)
+            mean, index = self.z_step(k, q, np.clip(z_hat, -32768, 32767))
+            value = np.where(index < h.skip_below, 0, np.floor((z - mean) * 2.0 ** -h.z_shift + 0.5))
+            shown = mask & (index >= h.skip_below)
+            bits, escapes = self.cost(value[shown], index[shown])
+            coded.z_bits += float(bits.sum())
+            coded.escapes += escapes
+            z_hat = np.where(mask, value * 2.0 ** h.z_shift + mean, z_hat)
+            if symbols is not None:
+                symbols[:, mask] = value[mask], index[mask]
+        coded.z_symbols = symbols
+        return z_hat
 
     def code(self, y: np.ndarray, q: int, tile: int = 1024) -> Coded:
         """The same for a picture cut into tiles of `tile` pixels."""

@@ -173,16 +173,31 @@ def groups_mask(step, h, w, m, device):
 
 
 class EntropyNet(nn.Module):
-    """Hyper-synthesis and four-step context model. Everything in here runs in integers in the codec."""
+    """Hyper-synthesis, and four-step context models of z and of y. Everything in here runs in integers in the codec."""
 
-    def __init__(self, m, nz, c, n_trunk):
+    def __init__(self, m, nz, c, n_trunk, n_z):
         super().__init__()
         self.z_scale = Gain(nz, 1.0, 4.0)
+        self.z_adapt = nn.ModuleList(Pointwise(nz, nz) for _ in range(3))
+        self.z_trunk = nn.Sequential(*[Block(nz) for _ in range(n_z)])
+        self.z_params = MainConv(nz, 2 * nz)
+        for p in self.z_params.parameters():  # no context at first
+            p.data.zero_()
         self.hyper = nn.Sequential(up(nz, c), Block(c), up(c, c), Block(c))
         self.adapt = nn.ModuleList(Pointwise(c + (m if k else 0), c) for k in range(4))
         self.trunk = nn.Sequential(*[Block(c) for _ in range(n_trunk)])
         self.params = MainConv(c, 2 * m)
         self.context_gain = 1 / 16
+
+    def z_step(self, k, z_hat, base):
+        """Mean and scale index of z in step `k`, where `base` [B,NZ,1,1] are the scale indices of its channels."""
+        if k == 0:
+            return torch.zeros_like(z_hat), base.expand_as(z_hat)
+        mean, raw = self.z_params(self.z_trunk(self.z_adapt[k - 1](z_hat / 4))).chunk(2, 1)
+        if not self.training:
+            base, raw = base.round(), (raw.float() * 8).round() / 8
+        index = base + raw.float() * 8
+        return mean.float() * 4, index + (index.clamp(0, SCALE_LEVELS - 1) - index).detach()
 
     def step(self, k, features, y_hat):
         x = features if k == 0 else torch.cat([features, y_hat * self.context_gain], 1)
@@ -245,22 +260,24 @@ def round_cheaply(r, index, thresholds):
     return torch.where(a - n < t, n - 1, n) * r.sign()
 
 
+USUAL = dict(n_trunk=2, n_z=1)  # blocks of the context models
+
+
 class Codec(nn.Module):
     """Channels: `c8` at 1/8, `c16` at 1/16, `m` of y, `nz` of z, `ce` in the entropy network. Blocks: `n8` at 1/8 and `n16` at 1/16 on each side, `n_trunk` in each
-    step of the context model. `lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone. `config` has the last two
+    step of the context model of y, `n_z` in that of z. `lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone. `config` has the last three
     where they are not the usual."""
 
-    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2, n_trunk=2, lambdas=None):
+    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2, n_trunk=2, n_z=1, lambdas=None):
         super().__init__()
         self.config = dict(c8=c8, c16=c16, m=m, nz=nz, ce=ce, n8=n8, n16=n16)
-        if n_trunk != 2:
-            self.config["n_trunk"] = n_trunk
+        self.config |= {k: v for k, v in dict(n_trunk=n_trunk, n_z=n_z).items() if v != USUAL[k]}
         self.lambdas = LAMBDAS
         if lambdas is not None:
             self.set_lambdas(lambdas)
         self.analysis, self.synthesis = Analysis(c8, c16, m, n8, n16), Synthesis(c8, c16, m, n8, n16)
         self.hyper_analysis = nn.Sequential(Pointwise(m, ce), Block(ce), down(ce, ce), Block(ce), down(ce, nz))
-        self.entropy = EntropyNet(m, nz, ce, n_trunk)
+        self.entropy = EntropyNet(m, nz, ce, n_trunk, n_z)
         self.register_buffer("thresholds", rounding_thresholds(), persistent=False)
 
     def set_lambdas(self, nodes):
@@ -307,10 +324,7 @@ class Codec(nn.Module):
         """Image and quality indices [B] -> reconstruction, bits of y and bits of z per image [B]."""
         y = self.analysis(x, q).float()
         z = self.hyper_analysis(y * self.entropy.context_gain).float() * 4
-        z_hat = ste_round(z)
-        z_scale = self.entropy.z_scale(q)
-        z_eval = z + torch.rand_like(z) - 0.5 if self.training else z_hat
-        z_bits = bits(z_eval, z_scale).sum((1, 2, 3))
+        z_hat, z_bits = self.code_z(z, q)
         features = self.entropy.hyper(z_hat / 4)
         y_hat = residual = index = value = torch.zeros_like(y)
         for k in range(4):
@@ -322,15 +336,28 @@ class Codec(nn.Module):
         y_bits = self.y_bits(value, residual, index, torch.rand_like(residual) if self.training else None)
         return self.synthesis(y_hat, q), y_bits, z_bits
 
+    def code_z(self, z, q):
+        """z as decoded, and its bits [B]. The context is what was decoded; gradients reach z by its own place alone."""
+        base = (self.entropy.z_scale(q).log() - LOG_MIN) / LOG_STEP
+        z_hat = residual = index = value = torch.zeros_like(z)
+        for k in range(4):
+            mask = products_last(groups_mask(k, *z.shape[2:], z.shape[1], z.device).expand_as(z))
+            mean, step_index = self.entropy.z_step(k, z_hat.detach(), base)
+            r = z - mean
+            rounded = r.detach().round()
+            z_hat = torch.where(mask, z + (rounded + mean - z).detach(), z_hat)
+            residual, index, value = torch.where(mask, r, residual), torch.where(mask, step_index, index), torch.where(mask, rounded, value)
+        return z_hat, self.y_bits(value, residual, index, torch.rand_like(residual) if self.training else None)
 
-GROWING = ("n8", "n16", "n_trunk")
+
+GROWING = ("n8", "n16", "n_trunk", "n_z")
 
 
 def grow(net, **counts):
     """A network with more blocks (numbers of GROWING) that computes what `net` does: a new block adds nothing until it is trained. They go behind the old ones of
     their kind."""
     config = net.config | counts
-    before = {"n_trunk": 2} | net.config
+    before = USUAL | net.config
     if not set(counts) <= set(GROWING) or any(config[k] < before[k] for k in counts):
         raise ValueError(f"a network grows by more blocks of {', '.join(GROWING)} than {before}, not by {counts}")
     bigger = Codec(**config)
@@ -342,9 +369,17 @@ def grow(net, **counts):
         if part in (["analysis", "tail"], ["synthesis", "head"]) and int(number[0]) == last:
             name = ".".join([*part, str(last + more), *name.split(".")[3:]])
         moved[name] = value
-    missing, unknown = bigger.load_state_dict(moved, strict=False)
-    assert not unknown and all(k.split(".")[-3].isdigit() for k in missing)
+    load(bigger, moved)
     return bigger
+
+
+def load(net, state):
+    """Load weights that may lack the last blocks of a kind, and the context model of z, which came later: both add nothing until they are trained."""
+    missing, unknown = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    wrong = [k for k in missing if not (k.startswith("entropy.z_") and "z_scale" not in k or k.split(".")[-3].isdigit())]
+    if wrong or unknown:
+        raise ValueError(f"these are the weights of another network: {wrong} are missing, {unknown} unknown")
+    return net
 
 
 def move_gains(net, old, new):
@@ -403,5 +438,7 @@ def macs_per_pixel(cfg):
     c8, c16, m, nz, ce, n8, n16 = (cfg[k] for k in ("c8", "c16", "m", "nz", "ce", "n8", "n16"))
     block = lambda c: 5 * c * c + 9 * c
     side = n8 * block(c8) / 64 + 192 * c8 / 64 + (4 * c8 * c16 + n16 * block(c16) + c16 * m) / 256
-    entropy = (4 * (ce * ce + cfg.get("n_trunk", 2) * block(ce) + ce * m / 2) + 3 * m * ce + block(ce)) / 256 + (4 * ce * ce + block(ce)) / 1024 + nz * 4 * ce / 4096
+    blocks = USUAL | cfg
+    z_context = 3 * (3 * nz * nz + blocks["n_z"] * block(nz)) / 4096
+    entropy = z_context + (4 * (ce * ce + blocks["n_trunk"] * block(ce) + ce * m / 2) + 3 * m * ce + block(ce)) / 256 + (4 * ce * ce + block(ce)) / 1024 + nz * 4 * ce / 4096
     return dict(analysis=side, synthesis=side, entropy=entropy)

@@ -78,7 +78,10 @@ def entropy_records(net: model.EntropyNet) -> list[aem.Record]:
         records.append(block(part) if isinstance(part, model.Block) else conv(part[0]))
     records += [conv(layer) for layer in net.adapt]
     records += [block(part) for part in net.trunk]
-    return [*records, conv(net.params)]
+    records.append(conv(net.params))
+    records += [conv(layer) for layer in net.z_adapt]
+    records += [block(part) for part in net.z_trunk]
+    return [*records, conv(net.z_params)]
 
 
 def z_index(gain: model.Gain) -> np.ndarray:

@@ -62,7 +62,7 @@ def test_header_round_trip_section_4_1(built: aem.Model) -> None:
     data = header.to_bytes()
     assert aem.Header.from_bytes(data) == header
     assert data[:12] == bytes([1, 0, 32, 0, 32, 0, 64, 0, 16, 0, 16, 0])  # version, c8, c16, m, nz, ce
-    assert data[12:26] == bytes([1, 1, 1, 2, 64, 64, 5, 5, 7, 6, 16, 4, 6, 8]) and data[26:] == b"\x03" + "ä1".encode()
+    assert data[12:27] == bytes([1, 1, 1, 2, 1, 64, 64, 5, 5, 7, 6, 16, 4, 6, 8]) and data[27:] == b"\x03" + "ä1".encode()
     for wrong in (dict(c8=24), dict(m=96), dict(skip_below=65), dict(y_fraction=9), dict(name="")):
         with pytest.raises(aem.ModelError):
             dataclasses.replace(header, **wrong).to_bytes()
@@ -187,7 +187,7 @@ def test_transforms_follow_the_float_network(built: aem.Model, picture: np.ndarr
             out = net.synthesis(y, q)[0]
         whole = codec.analyse(picture, quality)
         assert rms(whole / 256 - y[0].numpy()) < 0.01 * (1 + quality / 8)
-        assert np.abs(codec.hyper_analyse(whole) - z.numpy()).max() <= 1
+        assert np.abs(codec.hyper_analyse(whole) / 128 - z.numpy()).max() < 1
         samples = codec.synthesise(np.rint(y[0].double().numpy() * 32), quality)
         rounding = rms(255 * (out - synthesis_of_rounded(net, y, q)).numpy())  # y_hat in 1/32 is coarse at low qualities
         assert rms(samples / 64 - 255 * out.numpy()) < rounding + 0.25
@@ -199,10 +199,17 @@ def test_entropy_network_follows_the_float_network(built: aem.Model, picture: np
     net = tiny.network()
     codec = integer.Codec(built if entropy == "q9" else tiny.build(entropy=entropy))
     y = codec.analyse(picture, 20)
-    z = codec.hyper_analyse(y)
+    z = np.clip(codec.hyper_analyse(y), -32768, 32767)
     context = np.clip(np.rint(y / 8), -32768, 32767)
     with torch.no_grad():
-        features = net.entropy.hyper(torch.from_numpy(z / 4).float()[None])
+        z_hat = torch.from_numpy(z / 128).float()[None]
+        base = torch.from_numpy(codec.model.z_index[20].astype(np.float32))[None, :, None, None]
+        for k in range(4):
+            mean, index = net.entropy.z_step(k, z_hat, base)
+            mean_q, index_q = codec.z_step(k, 20, z)
+            assert np.abs(mean_q / 128 - mean[0].numpy()).max() < 0.15
+            assert np.abs(index_q - index[0].numpy()).max() <= 1.0 and (k > 0) == bool(mean_q.any())
+        features = net.entropy.hyper(z_hat / 4)
         for k in range(4):
             mean, index = net.entropy.step(k, features, torch.from_numpy(context / 32).float()[None])
             mean_q, index_q = codec.step(k, codec.hyper(z), context)
@@ -213,6 +220,9 @@ def test_entropy_network_follows_the_float_network(built: aem.Model, picture: np
 def test_coding_gives_latents_near_y(built: aem.Model, picture: np.ndarray) -> None:
     codec = integer.Codec(dataclasses.replace(built, header=dataclasses.replace(built.header, skip_below=0)))
     y = codec.analyse(picture, 40)
+    z = codec.hyper_analyse(y)
+    z_hat = codec.code_z(z, 40, integer.Coded(np.zeros(y.shape), 0.0, 0.0))
+    assert np.abs(z_hat - z).max() <= 64
     coded = codec.code_tile(y, 40)
     assert coded.bits > 0 and np.abs(coded.y_hat / 32 - y / 256).max() < 1 + 1 / 256
     codec.thresholds[:] = -256

@@ -134,13 +134,12 @@ class Trainer:
         self.net = net = model.init_linear(model.Codec(**config))
         self.step = self.first = 0
         if state:
-            net.load_state_dict({k: v.float() for k, v in state["net"].items()})
+            model.load(net, state["net"])
             self.step = self.first = int(state["step"])
-        average = (state or {}).get("ema", net.state_dict())
+        average = net.state_dict() | (state or {}).get("ema", {})
         fresh = a.fresh_optimiser or not state or "optimiser" not in state
         if a.grow and state:
-            smaller = model.Codec(**net.config)
-            smaller.load_state_dict({k: v.float() for k, v in average.items()})
+            smaller = model.load(model.Codec(**net.config), average)
             net, average, fresh = model.grow(net, **a.grow), model.grow(smaller, **a.grow).state_dict(), True
             self.net = net
         if a.lambdas:
@@ -148,8 +147,7 @@ class Trainer:
             net.set_lambdas(nodes)
             if state and not a.keep_gains and [list(n) for n in old] != net.lambdas:
                 model.move_gains(net, old, nodes)
-                copy = model.Codec(**net.config)
-                copy.load_state_dict({k: v.float() for k, v in average.items()})
+                copy = model.load(model.Codec(**net.config), average)
                 model.move_gains(copy, old, nodes)
                 average, fresh = copy.state_dict(), True
         self.cuda = a.device == "cuda"
@@ -162,8 +160,8 @@ class Trainer:
         else:
             self.optimiser = torch.optim.AdamW(decay, lr=a.lr, betas=(0.9, 0.98), fused=self.cuda)
         if not fresh:
-            theirs, ours = state["optimiser"]["param_groups"][0], self.optimiser.param_groups[0]
-            fresh = (theirs.keys(), theirs.get("together")) != (ours.keys(), ours.get("together"))  # of another optimiser, or of SOAP on another device
+            kind = lambda group: (group.keys(), group.get("together"), len(group["params"]))  # another optimiser, SOAP on another device, a network with less
+            fresh = kind(state["optimiser"]["param_groups"][0]) != kind(self.optimiser.param_groups[0])
         if not fresh:
             for group in state["optimiser"]["param_groups"]:
                 if "fused" in group:

@@ -52,6 +52,11 @@ def entropy_stages(net: model.EntropyNet) -> list[Stage]:
             Stage("entropy.trunk", net.adapt[0], list(net.trunk))]
 
 
+def z_context_stages(net: model.EntropyNet) -> list[Stage]:
+    """The context model of z; its three `adapt` layers share the stream."""
+    return [Stage("entropy.z", net.z_adapt[0], list(net.z_trunk))]
+
+
 Ranges = dict[str, np.ndarray]  # tensor -> largest size seen in each channel, float64 [C]
 
 
@@ -150,9 +155,10 @@ def entropy_records(net: model.Codec, header: aem.Header, scales: Scales) -> lis
 
     z, context and parameters keep their fixed units. What runs out of range here costs bits, never a wrong decode.
     """
-    m, (first, second, trunk) = header.m, entropy_stages(net.entropy)
+    m, nz, (first, second, trunk), (z_trunk,) = header.m, header.nz, entropy_stages(net.entropy), z_context_stages(net.entropy)
     out: list[aem.Record] = []
-    scale_in = np.full(header.nz, 4 * 2.0 ** header.z_shift)
+    z_scale = np.full(nz, 4 * 2.0 ** header.z_shift)
+    scale_in = z_scale
     for stage in (first, second):
         stream = scales(stage.name, header.ce)
         out += [quantise_conv(stage.producer, scale_in, np.repeat(stream, 4)), block_record(stage.blocks[0], f"{stage.name}.0", stream, scales)]
@@ -162,7 +168,12 @@ def entropy_records(net: model.Codec, header: aem.Header, scales: Scales) -> lis
     out += [quantise_conv(layer, np.concatenate([scale_in, context]) if k else scale_in, stream) for k, layer in enumerate(net.entropy.adapt)]
     out += [block_record(block, f"{trunk.name}.{j}", stream, scales) for j, block in enumerate(trunk.blocks)]
     params = np.concatenate([np.full(m, 16 * 2.0 ** header.y_fraction), np.full(m, 8 * 2.0 ** header.index_shift)])
-    return [*out, quantise_conv(net.entropy.params, stream, params)]
+    out.append(quantise_conv(net.entropy.params, stream, params))
+    stream = scales(z_trunk.name, nz)
+    out += [quantise_conv(layer, z_scale, stream) for layer in net.entropy.z_adapt]
+    out += [block_record(block, f"{z_trunk.name}.{j}", stream, scales) for j, block in enumerate(z_trunk.blocks)]
+    params = np.concatenate([z_scale, np.full(nz, 8 * 2.0 ** header.index_shift)])
+    return [*out, quantise_conv(net.entropy.z_params, stream, params)]
 
 
 assert Q9 == 2.0 ** 5 * 16, "the context enters the entropy network as y_hat in 2^-5, which is y_hat / 16 in Q6.9"

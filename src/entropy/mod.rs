@@ -10,4 +10,6 @@ pub(crate) use coder::StreamDecoder;
 pub(crate) use coder::Symbols;
 pub(crate) use rounding::{COST_FRACTION, Rounding, cost};
 pub(crate) use tables::{Table, Tables};
-pub(crate) use tile::{CodedTile, Skipped, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, exact_hyper_latents};
+pub(crate) use tile::{
+    CodedTile, Skipped, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, hyper_latents, hyper_steps, nearest,
+};

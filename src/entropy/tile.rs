@@ -4,7 +4,6 @@ use super::coder::{StreamDecoder, Symbols};
 use super::rounding::Rounding;
 use crate::Result;
 use crate::net::{Analysis, EntropyNet, Model, Parameters, Tensor, phase_group, sat16, stages::Engine};
-use crate::picture::try_filled;
 
 /// Size of a tile in latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +41,40 @@ impl CodedTile {
     }
 }
 
+/// The four steps of z (R3.7), the same for both directions: `code` gets the place of a number in `[rows][columns][nz]`, its scale index and its mean, and gives
+/// z in units of `2^-z_shift`. What comes out is the input of the hyper-synthesis.
+pub(crate) fn hyper_steps(
+    net: &EntropyNet,
+    engine: &Engine,
+    model: &Model,
+    quality: u8,
+    (rows, columns): (usize, usize),
+    mut code: impl FnMut(usize, u8, i16) -> Result<i32>,
+) -> Result<Tensor> {
+    let header = model.header();
+    let (indices, group_len) = (model.z_index(quality), header.nz / 4);
+    let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
+    let mut context = Tensor::zeros(rows, columns, header.nz)?;
+    for step in 0..4 {
+        let parameters = if step == 0 { None } else { Some(net.hyper_step(engine, step, &context)?) };
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            let first = phase_group(step, row, column) * group_len;
+            let here = (row * columns + column) * header.nz + first;
+            let numbers = parameters.as_ref().map(|x| x.row(row)[column * x.channels()..][..x.channels()].split_at(header.nz));
+            for (k, index) in indices[first..first + group_len].iter().enumerate() {
+                // R5.17
+                let (mean, raw) = numbers.map_or((0, 0), |(means, raws)| (means[first + k], raws[first + k]));
+                let index = (i32::from(*index) + ((i32::from(raw) + half) >> header.index_shift)).clamp(0, highest);
+                context.data_mut()[here + k] = sat16(code(here + k, index as u8, mean)?.into());
+            }
+        }
+        if let Some(parameters) = parameters {
+            engine.recycle(parameters);
+        }
+    }
+    Ok(context)
+}
+
 /// The four steps of R3.8, the same for both directions: `code` gets what the network says and gives the latent of each channel, in units of
 /// `2^-y_fraction`; `done` takes all latents of a position's channel group.
 fn steps(
@@ -49,14 +82,13 @@ fn steps(
     engine: &Engine,
     model: &Model,
     shape: TileShape,
-    z: &[i32],
+    z: Tensor,
     mut code: impl FnMut(Place, u8, i16) -> Result<i32>,
     mut done: impl FnMut(Place, &[i32]),
 ) -> Result<()> {
     let header = model.header();
     let group_len = header.m / 4;
-    let (rows, columns) = shape.hyper();
-    let features = net.hyper(engine, rows, columns, z)?;
+    let features = net.hyper(engine, z)?;
     let mut context = Tensor::zeros(shape.rows, shape.columns, header.m)?;
     let mut latents = vec![0; group_len];
     let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
@@ -91,29 +123,23 @@ struct Place {
     channel: usize,
 }
 
-/// R3.7: z of a tile.
-pub(crate) fn decode_hyper(decoder: &mut StreamDecoder<'_>, model: &Model, quality: u8, shape: TileShape) -> Result<Vec<i32>> {
-    let (rows, columns) = shape.hyper();
-    let indices = model.z_index(quality);
-    let mut z = try_filled(rows * columns * indices.len(), 0)?;
-    for position in z.chunks_exact_mut(indices.len()) {
-        for (z, index) in position.iter_mut().zip(indices) {
-            *z = decoder.value(*index)?;
-        }
-    }
-    Ok(z)
+/// R3.7: z of a tile, as the hyper-synthesis takes it.
+pub(crate) fn decode_hyper(decoder: &mut StreamDecoder<'_>, model: &Model, engine: &Engine, quality: u8, shape: TileShape) -> Result<Tensor> {
+    let z_shift = model.header().z_shift;
+    let value = |_: usize, index: u8, mean: i16| Ok((decoder.value(index)? << z_shift) + i32::from(mean));
+    hyper_steps(model.entropy()?, engine, model, quality, shape.hyper(), value)
 }
 
 /// A tile's stream to the features that synthesis takes (R3.7 to R3.9 and the gain of R5.9): `[rows][columns][m]`.
 pub(crate) fn decode_tile(code: TileCode<'_>, model: &Model, engine: &Engine, quality: u8, shape: TileShape) -> Result<Tensor> {
     let (net, synthesis, header) = (model.entropy()?, model.synthesis()?, model.header());
     let mut decoder = StreamDecoder::new(code, model.tables())?;
-    let z = decode_hyper(&mut decoder, model, quality, shape)?;
+    let z = decode_hyper(&mut decoder, model, engine, quality, shape)?;
     let mut features = Tensor::zeros(shape.rows, shape.columns, header.m)?;
     let (columns, m, y_fraction) = (shape.columns, header.m, header.y_fraction);
     let out = features.data_mut();
     let value = |_: Place, index: u8, mean: i16| Ok((decoder.value(index)? << y_fraction) + i32::from(mean));
-    steps(net, engine, model, shape, &z, value, |place, latents| {
+    steps(net, engine, model, shape, z, value, |place, latents| {
         let out = &mut out[(place.row * columns + place.column) * m + place.channel..][..latents.len()];
         synthesis.gain(quality, place.channel, latents).zip(out).for_each(|(x, out)| *out = x);
     })?;
@@ -138,7 +164,7 @@ pub(crate) fn encode_tile(
     encode_tile_under(y, &z, model, engine, quality, shape, skip_below)
 }
 
-/// As [`encode_tile`], with hyper-latents that are chosen already.
+/// As [`encode_tile`], with hyper-latents that are chosen already, in units of `2^-z_shift`.
 pub(crate) fn encode_tile_under(
     y: &[i32],
     z: &[i32],
@@ -192,13 +218,12 @@ fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, quality: u8, 
     let (net, header) = (model.entropy()?, model.header());
     let mut symbols = Symbols::with_capacity(y.len() + z.len())?;
     let mut skipped = Skipped::default();
-    let indices = model.z_index(quality);
-    let mut z_coded = try_filled(z.len(), 0)?;
-    for (position, coded) in z.chunks_exact(indices.len()).zip(z_coded.chunks_exact_mut(indices.len())) {
-        for ((z, coded), index) in position.iter().zip(coded).zip(indices) {
-            *coded = if *index < skip_below { skipped.add(*z) } else { symbols.push(*z, *index) };
-        }
-    }
+    let z_shift = header.z_shift;
+    let z_hat = hyper_steps(net, engine, model, quality, shape.hyper(), |at, index, mean| {
+        let symbol = nearest(z[at] - i32::from(mean), z_shift);
+        let symbol = if index < skip_below { skipped.add(symbol) } else { symbols.push(symbol, index) };
+        Ok((symbol << z_shift) + i32::from(mean))
+    })?;
     let (columns, m) = (shape.columns, header.m);
     let finer = header.y_input_fraction - header.y_fraction;
     let rounding = Rounding::new(model.tables(), header.y_input_fraction);
@@ -208,25 +233,21 @@ fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, quality: u8, 
         let symbol = if index < skip_below { skipped.add(rounding.nearest(residual)) } else { symbols.push(rounding.value(residual, index), index) };
         Ok((symbol << header.y_fraction) + i32::from(mean))
     };
-    steps(net, engine, model, shape, &z_coded, code, |_, _| ())?;
+    steps(net, engine, model, shape, z_hat, code, |_, _| ())?;
     Ok((symbols, skipped))
 }
 
-/// z of a tile, rounded.
-fn hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
-    let shift = model.header().z_shift;
-    let mut z = exact_hyper_latents(y, model, analysis, engine, shape)?;
-    z.iter_mut().for_each(|z| *z = (*z + (1 << shift >> 1)) >> shift);
-    Ok(z)
+/// `x / 2^shift`, rounded.
+pub(crate) fn nearest(x: i32, shift: u32) -> i32 {
+    (x + (1 << shift >> 1)) >> shift
 }
 
-/// z of a tile before it is rounded, in units of `2^-z_shift`.
-pub(crate) fn exact_hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
+/// z of a tile, not rounded, in units of `2^-z_shift`.
+pub(crate) fn hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
     let header = model.header();
-    let round = |x: i32, shift: u32| (x + (1 << shift >> 1)) >> shift;
     let mut input = engine.tensor(shape.rows, shape.columns, header.m)?;
     let finer = header.y_input_fraction - header.y_fraction;
-    input.data_mut().iter_mut().zip(y).for_each(|(x, y)| *x = sat16(round(*y, finer).into()));
+    input.data_mut().iter_mut().zip(y).for_each(|(x, y)| *x = sat16(nearest(*y, finer).into()));
     let v = analysis.hyper(engine, input)?;
     let z = v.data().iter().map(|v| (*v).into()).collect();
     engine.recycle(v);

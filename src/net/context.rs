@@ -1,8 +1,8 @@
-//! The entropy network: hyper-synthesis and the context model of four steps (SPEC 5.3, 5.4).
+//! The entropy network: hyper-synthesis, and the context models of y and of z, of four steps each (SPEC 5.3 to 5.5).
 
 use super::kernels::{Dense, Epilogue, Segment};
 use super::model::Header;
-use super::records::{Block, Reader, sat16};
+use super::records::{Block, Reader};
 use super::stages::{Engine, Stage, Up, push_all};
 use super::tensor::Tensor;
 use crate::Result;
@@ -24,7 +24,23 @@ pub(crate) struct EntropyNet {
     trunk: Vec<Block>,
     /// `params`, cut into one layer for each channel group: its means, then its raw scale indices.
     params: Vec<Dense>,
-    z_shift: u32,
+    z: HyperContext,
+}
+
+/// The context model of z.
+struct HyperContext {
+    /// Of steps 1 to 3.
+    adapt: Vec<Dense>,
+    trunk: Vec<Block>,
+    params: Dense,
+}
+
+impl HyperContext {
+    fn read(r: &mut Reader<'_>, h: &Header) -> Result<Self> {
+        let adapt = (0..3).map(|_| Ok(r.dense(h.nz, h.nz)?.pack())).collect::<Result<_>>()?;
+        let trunk = r.blocks(h.n_z, h.nz)?;
+        Ok(Self { adapt, trunk, params: r.dense(h.nz, 2 * h.nz)?.pack() })
+    }
 }
 
 impl EntropyNet {
@@ -37,13 +53,19 @@ impl EntropyNet {
         let trunk = r.blocks(h.n_trunk, h.ce)?;
         let params = r.dense(h.ce, 2 * h.m)?;
         let params = (0..4).map(|g| params.outputs(group_outputs(h.m, g)).pack()).collect();
-        Ok(Self { hyper_up: [first_up, second_up], hyper_blocks, adapt, trunk, params, z_shift: h.z_shift })
+        Ok(Self { hyper_up: [first_up, second_up], hyper_blocks, adapt, trunk, params, z: HyperContext::read(r, h)? })
     }
 
-    /// R5.13: z, `[rows][columns][nz]`, to hyper features at four times its size.
-    pub(crate) fn hyper(&self, engine: &Engine, rows: usize, columns: usize, z: &[i32]) -> Result<Tensor> {
-        let mut x = engine.tensor(rows, columns, z.len() / (rows * columns))?;
-        x.data_mut().iter_mut().zip(z).for_each(|(x, z)| *x = sat16(i64::from(*z) << self.z_shift));
+    /// R5.17: for `step`, from 1 to 3, the means of all channels of z and what is added to their scale indices, at every position. It is a hundredth of the work of
+    /// [`EntropyNet::step`]: a channel group at a time would save nothing.
+    pub(crate) fn hyper_step(&self, engine: &Engine, step: usize, context: &Tensor) -> Result<Tensor> {
+        let x = engine.dense(&self.z.adapt[step - 1], &[context], Epilogue::Store)?;
+        let mut stages: Vec<Stage<'_>> = self.z.trunk.iter().map(Stage::block).chain([Stage::Dense(&self.z.params)]).collect();
+        push_all(&mut stages, engine, x, true)
+    }
+
+    /// R5.13: z, 16 bits in units of `2^-z_shift`, to hyper features at four times its size.
+    pub(crate) fn hyper(&self, engine: &Engine, x: Tensor) -> Result<Tensor> {
         let mut stages = [Stage::Up(&self.hyper_up[0]), Stage::block(&self.hyper_blocks[0]), Stage::Up(&self.hyper_up[1]), Stage::block(&self.hyper_blocks[1])];
         push_all(&mut stages, engine, x, true)
     }

@@ -48,6 +48,7 @@ pub(crate) struct Header {
     pub(crate) n8_second: u8,
     pub(crate) n16: u8,
     pub(crate) n_trunk: u8,
+    pub(crate) n_z: u8,
     pub(crate) scales: u8,
     pub(crate) skip_below: u8,
     pub(crate) y_fraction: u32,
@@ -76,7 +77,8 @@ impl Header {
             n if range.contains(&n) => Ok(n),
             n => Err(Error::Model(format!("the model is not valid: {n} is not in {range:?}"))),
         };
-        let (n8_first, n8_second, n16, n_trunk) = (number(0..=16)?, number(0..=16)?, number(0..=16)?, number(0..=16)?);
+        let (n8_first, n8_second, n16) = (number(0..=16)?, number(0..=16)?, number(0..=16)?);
+        let (n_trunk, n_z) = (number(0..=16)?, number(0..=16)?);
         number(QUALITIES as u8..=QUALITIES as u8)?;
         let scales = number(1..=64)?;
         let skip_below = number(0..=scales)?;
@@ -91,6 +93,7 @@ impl Header {
             n8_second,
             n16,
             n_trunk,
+            n_z,
             scales,
             skip_below,
             y_fraction: y_fraction.into(),

@@ -21,10 +21,38 @@ def read_values(source, indices, skip_below):
     return values
 
 
-def hyper_features(model, z):
+def decode_z(model, quality, rows, columns, source, skip_below):
+    """`z_hat` [rows, columns, nz] of a tile of so many positions at 1/64."""
+    d, net = model.dims, model.entropy
+    z_hat = np.zeros((rows, columns, 4, d.nz // 4), np.int64)  # channels as [group, ...]
+    group = groups(rows, columns)
+    for step in range(4):  # R3.7
+        # R5.17
+        params = np.zeros((rows, columns, 2, 4, d.nz // 4), np.int64)
+        if step > 0:
+            x = network.sat16(z_hat).reshape(rows, columns, d.nz)  # R5.16
+            x = network.blocks(net.z_trunk, network.dense(net.z_adapt[step - 1], x))
+            params = network.dense(net.z_params, x).reshape(params.shape).astype(np.int64)
+        index = model.z_index[quality].astype(np.int64).reshape(4, -1) + (
+            (params[:, :, 1] + (1 << d.index_shift >> 1)) >> d.index_shift)
+        index = np.clip(index, 0, d.scales - 1)
+        mean, index = (np.take_along_axis(x, group[step], axis=2) for x in (params[:, :, 0], index))
+        symbols = read_values(source, index, skip_below).astype(np.int64)
+        np.put_along_axis(z_hat, group[step], (symbols << d.z_shift) + mean, axis=2)
+    return z_hat.reshape(rows, columns, d.nz)
+
+
+def groups(rows, columns):
+    """R3.8: for each step the group of channels that is coded at a position: [rows, columns,
+    1, 1]."""
+    phase = 2 * (np.arange(rows)[:, None] % 2) + np.arange(columns) % 2
+    return [(phase ^ change)[:, :, None, None] for change in PHASE_XOR]
+
+
+def hyper_features(model, z_hat):
     """R5.13."""
     net = model.entropy
-    x = network.sat16(z.astype(np.int64) << model.dims.z_shift)
+    x = network.sat16(z_hat)
     x = network.block(net.block1, network.up(net.up1, x))
     return network.block(net.block2, network.up(net.up2, x))
 
@@ -37,14 +65,11 @@ def decode_latents(model, quality, rows, columns, source, skip_below=None):
     d, net = model.dims, model.entropy
     if skip_below is None:
         skip_below = d.skip_below
-    # R3.7
-    z_shape = (rows // 4, columns // 4, d.nz)
-    z = read_values(source, np.broadcast_to(model.z_index[quality], z_shape), skip_below)
-    hyper = hyper_features(model, z)
+    z_hat = decode_z(model, quality, rows // 4, columns // 4, source, skip_below)
+    hyper = hyper_features(model, z_hat)
 
     y_hat = np.zeros((rows, columns, 4, d.m // 4), np.int32)  # channels as [group, ...]
-    phase = 2 * (np.arange(rows)[:, None] % 2) + np.arange(columns) % 2
-    for step in range(4):  # R3.8
+    for step, group in enumerate(groups(rows, columns)):  # R3.8
         x = hyper
         if step > 0:  # R5.14: y_hat is still 0 where nothing has been decoded
             context = network.sat16(y_hat).reshape(rows, columns, d.m)
@@ -53,7 +78,6 @@ def decode_latents(model, quality, rows, columns, source, skip_below=None):
         x = network.blocks(net.trunk, network.dense(net.adapt[step], x))
         params = network.dense(net.params, x).reshape(rows, columns, 2, 4, d.m // 4)
         # One group of channels is coded at each position: pick it.
-        group = (phase ^ PHASE_XOR[step])[:, :, None, None]
         mean = np.take_along_axis(params[:, :, 0], group, axis=2).astype(np.int32)
         raw = np.take_along_axis(params[:, :, 1], group, axis=2).astype(np.int32)
         index = ((raw + (1 << d.index_shift >> 1)) >> d.index_shift) + d.index_offset

@@ -25,6 +25,7 @@ class Dimensions:
     n8_second: int
     n16: int
     n_trunk: int
+    n_z: int
     qualities: int
     scales: int
     skip_below: int
@@ -81,6 +82,9 @@ class EntropyNetwork:
     adapt: list
     trunk: list
     params: Dense
+    z_adapt: list
+    z_trunk: list
+    z_params: Dense
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,7 @@ class Reader:
 def parse_mhdr(payload):
     """Section 4.1."""
     reader = Reader(payload, "MHDR", "4.1")
-    fields = reader.unpack("<6H14B")
+    fields = reader.unpack("<6H15B")
     (length,) = reader.unpack("<B")
     if not 1 <= length <= 32:
         reader.refuse(f"a name of {length} bytes")
@@ -214,6 +218,7 @@ def parse_mhdr(payload):
             ("n8_second", blocks),
             ("n16", blocks),
             ("n_trunk", blocks),
+            ("n_z", blocks),
             ("qualities", (64,)),
             ("scales", range(1, 65)),
             ("skip_below", range(0, dims.scales + 1)),
@@ -266,7 +271,10 @@ def parse_entr(payload, d):
         block2=reader.block(d.ce),
         adapt=[reader.dense(d.ce + (d.m if step else 0), d.ce) for step in range(4)],
         trunk=reader.blocks(d.n_trunk, d.ce),
-        params=reader.dense(d.ce, 2 * d.m))
+        params=reader.dense(d.ce, 2 * d.m),
+        z_adapt=[reader.dense(d.nz, d.nz) for _ in range(3)],
+        z_trunk=reader.blocks(d.n_z, d.nz),
+        z_params=reader.dense(d.nz, 2 * d.nz))
     reader.end()
     return network
 

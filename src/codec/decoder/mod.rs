@@ -20,7 +20,7 @@ use super::transforms::Transforms;
 use super::{Device, Limits, Progress};
 use crate::container::{Container, SIGNATURE, Source};
 use crate::entropy::{StreamDecoder, TileShape, decode_hyper};
-use crate::net::Model;
+use crate::net::{Engine, Model};
 use crate::picture::samples::Sample;
 use crate::picture::try_filled;
 use crate::{Error, Info, Metadata, Picture, Result, SampleDepth, Samples};
@@ -255,12 +255,12 @@ impl Decoder {
             return Ok(Breakdown { samples: streams, ..rest });
         };
         let (grid, quality) = (self.container.head.grid(), self.info.quality.get());
-        let mut y_bits = 0;
+        let (engine, mut y_bits) = (Engine::new(true)?, 0);
         for row in 0..grid.rows() {
             for place in grid.row(row) {
                 let tile = self.container.tile(place.number)?;
                 let mut stream = StreamDecoder::new(tile.code(), model.tables())?;
-                decode_hyper(&mut stream, &model, quality, TileShape { rows: grid.row_height(row), columns: place.columns.len() })?;
+                decode_hyper(&mut stream, &model, &engine, quality, TileShape { rows: grid.row_height(row), columns: place.columns.len() })?;
                 y_bits += stream.bits_left() as u64;
             }
         }

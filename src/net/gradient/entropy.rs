@@ -5,7 +5,7 @@ use super::{BlockGradient, Transposed, UpGradient};
 use crate::Result;
 use crate::net::context::{Parameters, by_group, group_outputs, phase_group};
 use crate::net::kernels::{Dense, Epilogue, Segment};
-use crate::net::records::{Layer, Reader, sat16};
+use crate::net::records::{Layer, Reader};
 use crate::net::stages::Engine;
 use crate::net::{Header, Tensor};
 
@@ -79,13 +79,15 @@ impl EntropyGradient {
         let groups: Vec<_> = (0..4).map(|g| params.outputs(group_outputs(h.m, g))).collect();
         let params_back = groups.iter().map(|layer| Transposed::new(layer, |output| units[output / (h.m / 4)]).layer(params_rise).pack()).collect();
         let params = groups.iter().map(Layer::pack).collect();
+        // The context model of z, whose derivatives nobody asks for.
+        (0..3).try_for_each(|_| r.dense(h.nz, h.nz).map(drop))?;
+        (0..h.n_z).try_for_each(|_| r.block_record(h.nz).map(drop))?;
+        r.dense(h.nz, 2 * h.nz)?;
         Ok(Self { hyper, z_shift: h.z_shift, steps, trunk, params, params_back, params_rise, features_rise })
     }
 
     /// As [`crate::net::EntropyNet::hyper`].
-    pub(crate) fn hyper(&self, engine: &Engine, rows: usize, columns: usize, z: &[i32]) -> Result<(Tensor, HyperTape)> {
-        let mut x = engine.tensor(rows, columns, z.len() / (rows * columns))?;
-        x.data_mut().iter_mut().zip(z).for_each(|(x, z)| *x = sat16(i64::from(*z) << self.z_shift));
+    pub(crate) fn hyper(&self, engine: &Engine, x: Tensor) -> Result<(Tensor, HyperTape)> {
         let [(first_up, first), (second_up, second)] = &self.hyper;
         let (x, first) = first.forward(engine, first_up.forward(engine, x)?)?;
         let (x, second) = second.forward(engine, second_up.forward(engine, x)?)?;

@@ -81,9 +81,9 @@ fn synthesis_backward_tells_how_samples_change() {
 fn hyper_synthesis_forward_is_the_hyper_synthesis() {
     let engine = Engine::new(true).unwrap();
     for model in models() {
-        let z: Vec<i32> = random(2, 3, model.header().nz, 9, 11).data().iter().map(|z| (*z).into()).collect();
-        let (found, _) = model.entropy_gradient().unwrap().hyper(&engine, 2, 3, &z).unwrap();
-        assert_eq!(found.data(), model.entropy().unwrap().hyper(&engine, 2, 3, &z).unwrap().data());
+        let z = random(2, 3, model.header().nz, 1000, 11);
+        let (found, _) = model.entropy_gradient().unwrap().hyper(&engine, z.clone()).unwrap();
+        assert_eq!(found.data(), model.entropy().unwrap().hyper(&engine, z).unwrap().data());
     }
 }
 
@@ -93,10 +93,9 @@ fn entropy_network_backward_tells_how_parameters_change() {
     let engine = Engine::new(true).unwrap();
     for model in models() {
         let (h, net) = (model.header(), model.entropy_gradient().unwrap());
-        let z: Vec<i32> = random(1, 2, h.nz, 2, 6).data().iter().map(|z| (*z).into()).collect();
-        let z_step = random(1, 2, h.nz, 1, 12);
-        let moved = |sign: i16| -> Vec<i32> { z.iter().zip(z_step.data()).map(|(z, d)| z + i32::from(sign * d)).collect() };
-        let (features, hyper_tape) = net.hyper(&engine, 1, 2, &z).unwrap();
+        let one = 1 << h.z_shift;
+        let (z, z_step) = (random(1, 2, h.nz, 2 * one, 6), random(1, 2, h.nz, one / 2, 12));
+        let (features, hyper_tape) = net.hyper(&engine, z.clone()).unwrap();
         let (context, steps) = (random(4, 8, h.m, 1000, 7), [random(4, 8, h.m, 20, 8), random(4, 8, h.ce, 30, 13)]);
         for (step, what) in (0..4).flat_map(|step| (0..3).map(move |what| (step, what))) {
             let (parameters, tape) = net.forward(&engine, step, &features, &context).unwrap();
@@ -104,7 +103,7 @@ fn entropy_network_backward_tells_how_parameters_change() {
                 let near = match what {
                     0 => (features.clone(), plus(&context, &steps[0], sign)),
                     1 => (plus(&features, &steps[1], sign), context.clone()),
-                    _ => (net.hyper(&engine, 1, 2, &moved(sign)).unwrap().0, context.clone()),
+                    _ => (net.hyper(&engine, plus(&z, &z_step, sign)).unwrap().0, context.clone()),
                 };
                 net.forward(&engine, step, &near.0, &near.1).unwrap().0
             };
@@ -117,7 +116,7 @@ fn entropy_network_backward_tells_how_parameters_change() {
                 for (out, above, below, unit) in [(by_mean, above.0, below.0, units[0]), (by_index, above.1, below.1, units[1])] {
                     for (out, change) in out.iter_mut().zip(differences(above, below)) {
                         // Small enough for what they add up to on the way back to z.
-                        *out = (f64::from(change) * unit * [256.0, 256.0, 4.0][what]).round() as i16;
+                        *out = (f64::from(change) * unit * [256.0, 256.0, 32.0][what]).round() as i16;
                         squares += f64::from(*out) * f64::from(change) * unit;
                     }
                 }
@@ -131,7 +130,7 @@ fn entropy_network_backward_tells_how_parameters_change() {
                 (1, _) => (by_features, net.features_exponent(), steps[1].data()),
                 _ => {
                     let (by_z, exponent) = net.hyper_backward(&engine, &hyper_tape, by_features).unwrap();
-                    (by_z, exponent, z_step.data())
+                    (by_z, exponent + h.z_shift as i32, z_step.data())
                 }
             };
             let found = 2.0 * dot(g.data(), moved.iter().map(|d| (*d).into())) * power_of_two(RATE_EXPONENT - exponent);

@@ -13,7 +13,7 @@ use super::tile_latents;
 use crate::codec::memory::features;
 use crate::codec::quality::lambda;
 use crate::codec::{BAND, Progress, Quality, report};
-use crate::entropy::{TileShape, exact_hyper_latents};
+use crate::entropy::{TileShape, hyper_latents};
 use crate::net::{Engine, INPUTS, Model, SynthesisGradient};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT, TilePlace};
@@ -162,7 +162,7 @@ struct Canvas<'a> {
 
 /// What a tile has to be coded with for its latents to be right.
 pub(super) struct Choices {
-    /// Its hyper-latents.
+    /// Its hyper-latents, in units of `2^-z_shift`.
     pub(super) z: Vec<i32>,
     /// Its skip threshold.
     pub(super) skip_below: u8,
@@ -229,7 +229,7 @@ impl<'a> Refiner<'a> {
         let shape = TileShape { rows, columns: place.columns.len() };
         let row_len = canvas.columns * m;
         let y = tile_latents(&canvas.y[canvas.above * row_len..][..rows * row_len], row_len, place.columns.start * m..place.columns.end * m)?;
-        let z = exact_hyper_latents(&y, self.model, self.model.analysis()?, engine, shape)?;
+        let z = hyper_latents(&y, self.model, self.model.analysis()?, engine, shape)?;
         let tile = Tile { place, shape, y, z, parts: parts(canvas, canvas.above..canvas.above + rows, place.columns.clone()) };
         let skip_below = self.skip_below.unwrap_or(self.model.header().skip_below);
         if let Some(refined) = self.under(engine, canvas, &tile, skip_below, &stop)? {
@@ -239,8 +239,7 @@ impl<'a> Refiner<'a> {
         if let Some(refined) = self.under(engine, canvas, &tile, 0, &stop)? {
             return Ok(refined);
         }
-        let z = Moving::new(&tile.z, self.model.header().z_shift)?.integers(0)?;
-        Ok(Refined { y: tile.y, choices: Choices { z, skip_below: 0 } })
+        Ok(Refined { y: tile.y, choices: Choices { z: tile.z, skip_below: 0 } })
     }
 
     /// The best of the latents that the rounds go through, with a skip threshold. `None` if values that are skipped would be missed, as [`crate::entropy::encode_tile`]
@@ -249,11 +248,12 @@ impl<'a> Refiner<'a> {
         let header = self.model.header();
         let mut y = Moving::new(&tile.y, header.y_input_fraction)?;
         let mut z = Moving::new(&tile.z, header.z_shift)?;
+        let z_unit = power_of_two(-(header.z_shift as i32)) as f32;
         let (mut best, mut least, mut curvature) = (None, f64::INFINITY, Vec::new());
         for round in 0..=self.schedule.rounds {
             stop()?;
             let last = round == self.schedule.rounds;
-            let (y_now, z_now) = (y.integers(header.y_input_fraction)?, z.integers(0)?);
+            let (y_now, z_now) = (y.integers(header.y_input_fraction)?, z.integers(header.z_shift)?);
             let rate = self.rate.rate(engine, self.quality, &y_now, &z_now, tile.shape, skip_below, !last)?;
             if rate.skips_too_much && self.skip_below.is_none() {
                 return Ok(None);
@@ -267,7 +267,7 @@ impl<'a> Refiner<'a> {
                 let part = self.schedule.step(round);
                 self.step(part, &mut y.0, &rate, &distortion, &curvature);
                 for ((z, z_hat), slope) in z.0.iter_mut().zip(&rate.z_hat).zip(&rate.z_slope) {
-                    *z += Z_PART * part * (*z_hat as f32 - *z - slope / Z_CURVATURE);
+                    *z += Z_PART * part * (*z_hat as f32 * z_unit - *z - slope / Z_CURVATURE);
                 }
             }
             if rate.bits + distortion.cost < least {

@@ -2,7 +2,7 @@
 
 use super::power_of_two;
 use crate::Result;
-use crate::entropy::{COST_FRACTION, Rounding, Skipped, Table, Tables, TileShape, cost};
+use crate::entropy::{COST_FRACTION, Rounding, Skipped, Table, Tables, TileShape, cost, hyper_steps, nearest};
 use crate::net::{Engine, EntropyGradient, Model, RATE_EXPONENT, Tensor, phase_group, sat16};
 use crate::picture::try_filled;
 
@@ -59,7 +59,7 @@ impl Costs {
 pub(super) struct Rate {
     /// `[rows][columns][m]` in units of `2^-y_fraction`, as the decoder gets them.
     pub(super) y_hat: Vec<i32>,
-    /// `[rows / 4][columns / 4][nz]`, as coded.
+    /// `[rows / 4][columns / 4][nz]` in units of `2^-z_shift`, as the decoder gets them.
     pub(super) z_hat: Vec<i32>,
     /// Of both.
     pub(super) bits: f64,
@@ -91,7 +91,7 @@ impl<'a> RateModel<'a> {
         })
     }
 
-    /// The rate of a tile's latents y, `[rows][columns][m]` in units of `2^-y_input_fraction`, and z. With `slopes`, its derivatives too.
+    /// The rate of a tile's latents y, `[rows][columns][m]` in units of `2^-y_input_fraction`, and z in units of `2^-z_shift`. With `slopes`, its derivatives too.
     #[expect(clippy::too_many_arguments, reason = "what there is to say of a tile")]
     pub(super) fn rate(&self, engine: &Engine, quality: u8, y: &[i32], z: &[i32], shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
         let header = self.model.header();
@@ -110,19 +110,24 @@ impl<'a> RateModel<'a> {
             z_slope: try_filled(if slopes { z.len() } else { 0 }, 0.0)?,
         };
         let mut skipped = Skipped::default();
-        let z_index = self.model.z_index(quality);
-        for (at, (z, index)) in z.iter().zip(z_index.iter().cycle()).enumerate() {
-            if *index < skip_below {
-                skipped.add(*z);
-                continue;
+        // What z does as context of later steps is not looked at. What is not coded does nothing else.
+        let mut coded = try_filled(z.len(), false)?;
+        let hyper = (shape.rows / 4, shape.columns / 4);
+        let input = hyper_steps(self.model.entropy()?, engine, self.model, quality, hyper, |at, index, mean| {
+            let mut value = nearest(z[at] - i32::from(mean), header.z_shift);
+            if index < skip_below {
+                value = skipped.add(value);
+            } else {
+                coded[at] = true;
+                rate.bits += f64::from(self.costs.of(value, index.into()));
+                if slopes {
+                    rate.z_slope[at] = self.costs.slope(value as f32, index.into()).0;
+                }
             }
-            rate.z_hat[at] = *z;
-            rate.bits += f64::from(self.costs.of(*z, (*index).into()));
-            if slopes {
-                rate.z_slope[at] = self.costs.slope(*z as f32, (*index).into()).0;
-            }
-        }
-        let (features, hyper_tape) = self.net.hyper(engine, shape.rows / 4, shape.columns / 4, &rate.z_hat)?;
+            rate.z_hat[at] = (value << header.z_shift) + i32::from(mean);
+            Ok(rate.z_hat[at])
+        })?;
+        let (features, hyper_tape) = self.net.hyper(engine, input)?;
         let mut by_features = Tensor::zeros(features.rows(), features.columns(), if slopes { features.channels() } else { 0 })?;
         let mut context = Tensor::zeros(shape.rows, shape.columns, m)?;
         for step in 0..4 {
@@ -175,8 +180,8 @@ impl<'a> RateModel<'a> {
         if slopes {
             let (g, exponent) = self.net.hyper_backward(engine, &hyper_tape, by_features)?;
             let scale = power_of_two(-exponent) as f32;
-            let coded = rate.z_slope.iter_mut().zip(g.data()).zip(z_index.iter().cycle()).filter(|(_, index)| **index >= skip_below);
-            coded.for_each(|((slope, g), _)| *slope += f32::from(*g) * scale);
+            let numbers = rate.z_slope.iter_mut().zip(g.data()).zip(coded).filter(|(_, coded)| *coded);
+            numbers.for_each(|((slope, g), _)| *slope += f32::from(*g) * scale);
             engine.recycle(g);
         }
         hyper_tape.recycle(engine);
