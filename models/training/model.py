@@ -265,8 +265,8 @@ USUAL = dict(n_trunk=2, n_z=1)  # blocks of the context models
 
 class Codec(nn.Module):
     """Channels: `c8` at 1/8, `c16` at 1/16, `m` of y, `nz` of z, `ce` in the entropy network. Blocks: `n8` at 1/8 and `n16` at 1/16 on each side, `n_trunk` in each
-    step of the context model of y, `n_z` in that of z. `lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone. `config` has the last three
-    where they are not the usual."""
+    step of the context model of y, `n_z` in that of z. `lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone.
+    `config` has the last three where they are not the usual."""
 
     def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2, n_trunk=2, n_z=1, lambdas=None):
         super().__init__()
@@ -440,5 +440,6 @@ def macs_per_pixel(cfg):
     side = n8 * block(c8) / 64 + 192 * c8 / 64 + (4 * c8 * c16 + n16 * block(c16) + c16 * m) / 256
     blocks = USUAL | cfg
     z_context = 3 * (3 * nz * nz + blocks["n_z"] * block(nz)) / 4096
-    entropy = z_context + (4 * (ce * ce + blocks["n_trunk"] * block(ce) + ce * m / 2) + 3 * m * ce + block(ce)) / 256 + (4 * ce * ce + block(ce)) / 1024 + nz * 4 * ce / 4096
+    y_context = (4 * (ce * ce + blocks["n_trunk"] * block(ce) + ce * m / 2) + 3 * m * ce) / 256
+    entropy = z_context + y_context + block(ce) / 256 + (4 * ce * ce + block(ce)) / 1024 + nz * 4 * ce / 4096
     return dict(analysis=side, synthesis=side, entropy=entropy)

@@ -156,11 +156,12 @@ class Trainer:
         self.average = [average[k].detach().to(a.device, torch.float32, copy=True) for k in self.names]
         decay = [{"params": [w for w in self.weights if (w.dim() == 4) == conv], "weight_decay": 1e-4 if conv else 0.0} for conv in (True, False)]
         if a.optimiser == "soap":
-            self.optimiser = Soap(decay, lr=a.lr, refresh_every=a.refresh_every, together=64 if self.cuda else 1, rotate_in=torch.float32 if a.float32 else torch.bfloat16)
+            self.optimiser = Soap(decay, lr=a.lr, refresh_every=a.refresh_every, together=64 if self.cuda else 1,
+                                  rotate_in=torch.float32 if a.float32 else torch.bfloat16)
         else:
             self.optimiser = torch.optim.AdamW(decay, lr=a.lr, betas=(0.9, 0.98), fused=self.cuda)
         if not fresh:
-            kind = lambda group: (group.keys(), group.get("together"), len(group["params"]))  # another optimiser, SOAP on another device, a network with less
+            kind = lambda group: (group.keys(), group.get("together"), len(group["params"]))  # the optimiser, SOAP's device, the network
             fresh = kind(state["optimiser"]["param_groups"][0]) != kind(self.optimiser.param_groups[0])
         if not fresh:
             for group in state["optimiser"]["param_groups"]:
