@@ -167,7 +167,7 @@ class Codec(Network):
         return self.block(shuffle(self.layer(x, r[2], "entropy.up.1"), 2), r[3], "entropy.hyper.1")
 
     def z_step(self, k: int, q: int, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(mean in 2^-z_shift, scale index), both [nz, h, w], of step k of z (R5.16)."""
+        """(mean in 2^-z_shift, scale index), both [nz, h, w], of step k of z (R5.17)."""
         h, r = self.header, self.model.entropy[9 + self.header.n_trunk:]
         base = np.broadcast_to(self.model.z_index[q].astype(np.int64)[:, None, None], context.shape)
         if k == 0:
