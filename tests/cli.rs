@@ -186,6 +186,8 @@ fn mistakes_in_the_command_line() {
         ("--json", &["encode", "photo.png", "--json", "-o", "-"]),
         ("no name", &["encode", "-", "-o", "./"]),
         ("no name of a file", &["encode", ".."]),
+        ("--lossless=never", &["encode", "--lossless", "never", "photo.png", "-o", "one.aei"]),
+        ("--strip=all", &["encode", "--strip", "all", "photo.png"]),
     ] {
         place.fails(2, message, arguments);
     }

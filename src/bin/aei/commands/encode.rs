@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -104,10 +105,24 @@ impl Encode {
             (None, Some(index)) => Quality::index(index)?,
             (None, None) => Quality::default(),
         };
+        self.refuse_loose_values()?;
         let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, "aei", |extension| FileFormat::from_extension(extension).is_some())?;
         session.check_outputs(&jobs)?;
         let device = self.device.device()?;
         Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality, device).map(|()| ExitCode::SUCCESS)))
+    }
+
+    /// The value of an option that may stand alone is given with `=`; without, it would be taken for a picture.
+    fn refuse_loose_values(&self) -> Result<(), Failure> {
+        for value in self.inputs.iter().filter_map(|input| input.to_str()).filter(|input| !Path::new(input).exists()) {
+            let option = match (When::from_str(value, false), Strip::from_str(value, false)) {
+                (Ok(_), _) => "lossless",
+                (_, Ok(_)) => "strip",
+                _ => continue,
+            };
+            return Err(Failure::usage(format!("{value}: there is no such file; if this belongs to an option, write --{option}={value}")));
+        }
+        Ok(())
     }
 
     fn file(&self, session: &Session, job: &Job, quality: Quality, device: Device) -> Result<(), Failure> {
