@@ -107,8 +107,8 @@ def aei_file(*chunks):
 # --- A small random model ---------------------------------------------------------------
 
 SMALL = {"version": 1, "c8": 16, "c16": 32, "m": 64, "nz": 16, "ce": 48, "n8_first": 1,
-         "n8_second": 2, "n16": 1, "n_trunk": 1, "n_z": 1, "qualities": 64, "scales": 5,
-         "skip_below": 2, "y_fraction": 5, "z_shift": 7, "index_shift": 12,
+         "n8_second": 2, "n16": 1, "n_trunk": 1, "n_z": 1, "a8_first": 2,
+         "a8_second": 0, "a16": 2, "qualities": 64, "scales": 5, "skip_below": 2, "y_fraction": 5, "z_shift": 7, "index_shift": 12,
          "index_offset": 2, "pixel_fraction": 6, "input_shift": 6, "y_input_fraction": 8}
 
 
@@ -154,7 +154,7 @@ class ModelMaker:
 
     def chunks(self, name=b"small"):
         d = self.d
-        mhdr = struct.pack("<6H15B", *d.values()) + bytes([len(name)]) + name
+        mhdr = struct.pack("<6H18B", *d.values()) + bytes([len(name)]) + name
         zidx = self.rng.integers(0, d["scales"], (64, d["nz"])).astype("u1").tobytes()
         m, c8, c16, ce, nz = d["m"], d["c8"], d["c16"], d["ce"], d["nz"]
         entr = (self.dense(nz, 4 * ce) + self.block(ce) + self.dense(ce, 4 * ce)
@@ -170,9 +170,9 @@ class ModelMaker:
         synt = (self.gain(m) + self.dense(m, c16) + blocks(d["n16"], c16)
                 + self.dense(c16, 4 * c8) + blocks(d["n8_first"], c8) + self.gain(c8)
                 + blocks(d["n8_second"], c8) + self.dense(c8, 192))
-        enco = (self.dense(192, c8) + blocks(d["n8_first"], c8) + self.gain(c8)
-                + blocks(d["n8_second"], c8) + self.dense(4 * c8, c16)
-                + blocks(d["n16"], c16) + self.dense(c16, m) + self.gain(m)
+        enco = (self.dense(192, c8) + blocks(d["a8_first"], c8) + self.gain(c8)
+                + blocks(d["a8_second"], c8) + self.dense(4 * c8, c16)
+                + blocks(d["a16"], c16) + self.dense(c16, m) + self.gain(m)
                 + self.dense(m, ce) + self.block(ce) + self.dense(4 * ce, ce)
                 + self.block(ce) + self.dense(4 * ce, nz))
         return {b"MHDR": mhdr, b"TABL": self.tables(), b"ZIDX": zidx, b"ENTR": entr,
@@ -522,7 +522,8 @@ class ModelTest(TestCase):
                          struct.unpack_from("<h", entr, 6 + 192 * 5 + 2 * (7 * 16 + 5))[0])
         del chunks[b"enco"], chunks[b"note"]
         parse_model(model_file({b"abcd": b"unknown", **chunks}))
-        for n in ("n8_first", "n8_second", "n16", "n_trunk", "n_z"):
+        for n in ("n8_first", "n8_second", "n16", "n_trunk", "n_z", "a8_first",
+                  "a8_second", "a16"):
             parse_model(model_file(ModelMaker(**{n: 0}).chunks()))
 
     def test_refusals(self):
@@ -530,12 +531,13 @@ class ModelTest(TestCase):
                 ("4.1", (b"MHDR", 0, b"\2")),
                 ("4.1", (b"MHDR", 2, b"\x18")),
                 ("4.1", (b"MHDR", 6, b"\x50")),
-                ("4.1", (b"MHDR", 17, b"\x3f")),
-                ("4.1", (b"MHDR", 16, b"\x11")),
-                ("4.1", (b"MHDR", 27, b"\0")),
-                ("4.1", (b"MHDR", 28, b"\xff")),
-                ("4", (b"MHDR", 27, b"\7")),
-                ("4", (b"MHDR", 27, b"\4")),
+                ("4.1", (b"MHDR", 20, b"\x3f")),
+                ("4.1", (b"MHDR", 19, b"\x11")),
+                ("4.1", (b"MHDR", 23, b"\7")),
+                ("4.1", (b"MHDR", 30, b"\0")),
+                ("4.1", (b"MHDR", 31, b"\xff")),
+                ("4", (b"MHDR", 30, b"\7")),
+                ("4", (b"MHDR", 30, b"\4")),
                 ("4.2", (b"TABL", 0, b"\0\0")),
                 ("4.2", (b"TABL", 0, b"\0\x20")),
                 ("4.2", (b"TABL", 2, b"\0\0")),
@@ -624,7 +626,7 @@ class PictureTest(TestCase):
         skips nothing and with one that skips."""
         for skip_below in (0, 2):
             model = parse_model(model_file(
-                ModelMaker(skip_below=skip_below, y_fraction=8).chunks()))
+                ModelMaker(skip_below=skip_below, y_fraction=6).chunks()))
             source = RandomSource(np.random.default_rng(5), model.tables)
             y_hat = decode.decode_latents(model, 0, 4, 8, source).astype(np.int64)
             d, net, taken = model.dims, model.entropy, iter(zip(source.indices, source.chosen))

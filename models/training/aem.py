@@ -39,8 +39,11 @@ class Header:
     n8_first: int
     n8_second: int
     n16: int
-    n_trunk: int = 2
-    n_z: int = 1
+    n_trunk: int
+    n_z: int
+    a8_first: int
+    a8_second: int
+    a16: int
     qualities: int = 64
     scales: int = 64
     skip_below: int = 3
@@ -55,15 +58,15 @@ class Header:
 
     VERSION = 1
     WIDE = ("c8", "c16", "m", "nz", "ce")
+    BLOCKS = ("n8_first", "n8_second", "n16", "n_trunk", "n_z", "a8_first", "a8_second", "a16")
 
     def check(self) -> None:
         for key in self.WIDE:
             step = 64 if key == "m" else 16
             value = getattr(self, key)
             require(value % step == 0 and step <= value <= 1024, f"{key} = {value} is not a multiple of {step} in {step}..1024")
-        limits = dict(n8_first=(0, 16), n8_second=(0, 16), n16=(0, 16), n_trunk=(0, 16), n_z=(0, 16), qualities=(64, 64), scales=(1, 64), skip_below=(0, self.scales),
-                      y_fraction=(0, 8), z_shift=(0, 8), index_shift=(1, 14), index_offset=(0, 63), pixel_fraction=(1, 6), input_shift=(0, 6),
-                      y_input_fraction=(self.y_fraction, 12))
+        limits = dict.fromkeys(self.BLOCKS, (0, 16)) | dict(qualities=(64, 64), scales=(1, 64), skip_below=(0, self.scales), y_fraction=(0, 6))
+        limits |= dict(z_shift=(0, 8), index_shift=(1, 14), index_offset=(0, 63), pixel_fraction=(1, 6), input_shift=(0, 6), y_input_fraction=(self.y_fraction, 12))
         for key, (low, high) in limits.items():
             require(low <= getattr(self, key) <= high, f"{key} = {getattr(self, key)} is not in {low}..{high}")
         require(1 <= len(self.name.encode()) <= 32, "the name has 1 to 32 bytes")
@@ -80,7 +83,7 @@ class Header:
         reader = Reader(data)
         version, *wide = reader.unpack("<6H")
         require(version == cls.VERSION, f"version {version} of the model file is unknown")
-        narrow = reader.unpack("<15B")
+        narrow = reader.unpack("<18B")
         (length,) = reader.unpack("<B")
         name = reader.take(length)
         reader.finish("MHDR")
@@ -225,16 +228,16 @@ def synthesis_layout(h: Header) -> Iterator[tuple[type, int, int]]:
     for _ in range(h.n16):
         yield Block, h.c16, h.c16
     yield Layer, 4 * h.c8, h.c16
-    yield from _at_eighth(h)
+    yield from _at_eighth(h, h.n8_first, h.n8_second)
     yield Layer, 192, h.c8
 
 
 def encoder_layout(h: Header) -> Iterator[tuple[type, int, int]]:
     """(kind, outputs, inputs) of every record of `enco` (4.4): analysis, then hyper-analysis."""
     yield Layer, h.c8, 192
-    yield from _at_eighth(h)
+    yield from _at_eighth(h, h.a8_first, h.a8_second)
     yield Layer, h.c16, 4 * h.c8
-    for _ in range(h.n16):
+    for _ in range(h.a16):
         yield Block, h.c16, h.c16
     yield Layer, h.m, h.c16
     yield Gain, h.m, h.m
@@ -245,11 +248,11 @@ def encoder_layout(h: Header) -> Iterator[tuple[type, int, int]]:
     yield Layer, h.nz, 4 * h.ce
 
 
-def _at_eighth(h: Header) -> Iterator[tuple[type, int, int]]:
-    for _ in range(h.n8_first):
+def _at_eighth(h: Header, first: int, second: int) -> Iterator[tuple[type, int, int]]:
+    for _ in range(first):
         yield Block, h.c8, h.c8
     yield Gain, h.c8, h.c8
-    for _ in range(h.n8_second):
+    for _ in range(second):
         yield Block, h.c8, h.c8
 
 

@@ -40,8 +40,8 @@ def load(path: Path) -> tuple[model.Codec, int]:
 
 
 def header_of(net: model.Codec, name: str, **constants: int) -> aem.Header:
-    c = net.config
-    blocks = c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], len(net.entropy.trunk), len(net.entropy.z_trunk)
+    c = net.counts
+    blocks = c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], c["n_trunk"], c["n_z"], c["a8"] // 2, c["a8"] - c["a8"] // 2, c["a16"]
     return aem.Header(c["c8"], c["c16"], c["m"], c["nz"], c["ce"], *blocks, name=name, **constants)
 
 

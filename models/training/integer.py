@@ -130,19 +130,19 @@ class Codec(Network):
         r = iter(self.model.encoder)
         x = unshuffle((2.0 * picture - 255) * 2 ** h.input_shift, 8)
         x = self.layer(x, next(r), "analysis.stem")
-        x = self.eighth(x, r, q, "analysis")
+        x = self.eighth(x, r, q, "analysis", h.a8_first, h.a8_second)
         x = self.layer(unshuffle(x, 2), next(r), "analysis.down")
-        for i in range(h.n16):
+        for i in range(h.a16):
             x = self.block(x, next(r), f"analysis.tail.{i}")
         x = self.layer(x, next(r), "analysis.latent")
         return self.gain(x, next(r), q, "analysis.y", saturate=False)
 
-    def eighth(self, x: np.ndarray, r: Iterator[aem.Record], q: int, name: str) -> np.ndarray:
-        """The blocks at 1/8 with the gain between them."""
-        for i in range(self.header.n8_first):
+    def eighth(self, x: np.ndarray, r: Iterator[aem.Record], q: int, name: str, first: int, second: int) -> np.ndarray:
+        """The blocks at 1/8, `first` and `second` many, with the gain between them."""
+        for i in range(first):
             x = self.block(x, next(r), f"{name}.first.{i}")
         x = self.gain(x, next(r), q, f"{name}.mod")
-        for i in range(self.header.n8_second):
+        for i in range(second):
             x = self.block(x, next(r), f"{name}.second.{i}")
         return x
 
@@ -268,7 +268,7 @@ class Codec(Network):
         for i in range(h.n16):
             x = self.block(x, next(r), f"synthesis.head.{i}")
         x = shuffle(self.layer(x, next(r), "synthesis.up"), 2)
-        x = self.eighth(x, r, q, "synthesis")
+        x = self.eighth(x, r, q, "synthesis", h.n8_first, h.n8_second)
         return shuffle(self.layer(x, next(r), "synthesis.pixels"), 8)
 
     def samples8(self, v: np.ndarray) -> np.ndarray:

@@ -260,25 +260,34 @@ def round_cheaply(r, index, thresholds):
     return torch.where(a - n < t, n - 1, n) * r.sign()
 
 
-USUAL = dict(n_trunk=2, n_z=1)  # blocks of the context models
+def all_counts(config):
+    """`config` with the numbers of blocks that it leaves out: the analysis has as many as the synthesis unless it says otherwise."""
+    return dict(n_trunk=2, n_z=1, a8=config["n8"], a16=config["n16"]) | config
 
 
 class Codec(nn.Module):
-    """Channels: `c8` at 1/8, `c16` at 1/16, `m` of y, `nz` of z, `ce` in the entropy network. Blocks: `n8` at 1/8 and `n16` at 1/16 on each side, `n_trunk` in each
-    step of the context model of y, `n_z` in that of z. `lambdas` are the (quality, lambda) that the qualities are trained for; they matter to training alone.
-    `config` has the last three where they are not the usual."""
+    """Channels: `c8` at 1/8, `c16` at 1/16, `m` of y, `nz` of z, `ce` in the entropy network. Blocks: `n8` at 1/8 and `n16` at 1/16 in the synthesis, `a8` and `a16`
+    in the analysis, `n_trunk` in each step of the context model of y, `n_z` in that of z. `lambdas` are the (quality, lambda) that the qualities are trained for;
+    they matter to training alone. `config` has what comes after `n16` only where it is not the usual, `counts` has all numbers."""
 
-    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2, n_trunk=2, n_z=1, lambdas=None):
+    def __init__(self, c8=256, c16=320, m=320, nz=128, ce=192, n8=6, n16=2, n_trunk=2, n_z=1, a8=None, a16=None, lambdas=None):
         super().__init__()
         self.config = dict(c8=c8, c16=c16, m=m, nz=nz, ce=ce, n8=n8, n16=n16)
-        self.config |= {k: v for k, v in dict(n_trunk=n_trunk, n_z=n_z).items() if v != USUAL[k]}
+        usual, asked = all_counts(self.config), dict(n_trunk=n_trunk, n_z=n_z, a8=a8, a16=a16)
+        self.config |= {k: v for k, v in asked.items() if v is not None and v != usual[k]}
+        counts = self.counts
         self.lambdas = LAMBDAS
         if lambdas is not None:
             self.set_lambdas(lambdas)
-        self.analysis, self.synthesis = Analysis(c8, c16, m, n8, n16), Synthesis(c8, c16, m, n8, n16)
+        self.analysis, self.synthesis = Analysis(c8, c16, m, counts["a8"], counts["a16"]), Synthesis(c8, c16, m, n8, n16)
         self.hyper_analysis = nn.Sequential(Pointwise(m, ce), Block(ce), down(ce, ce), Block(ce), down(ce, nz))
         self.entropy = EntropyNet(m, nz, ce, n_trunk, n_z)
         self.register_buffer("thresholds", rounding_thresholds(), persistent=False)
+
+    @property
+    def counts(self):
+        """`config` with all numbers of blocks."""
+        return all_counts(self.config)
 
     def set_lambdas(self, nodes):
         """Train for other lambdas from now on; the gains stay as they are (see `move_gains`)."""
@@ -350,24 +359,23 @@ class Codec(nn.Module):
         return z_hat, self.y_bits(value, residual, index, torch.rand_like(residual) if self.training else None)
 
 
-GROWING = ("n8", "n16", "n_trunk", "n_z")
+GROWING = ("n8", "n16", "a8", "a16", "n_trunk", "n_z")
 
 
 def grow(net, **counts):
     """A network with more blocks (numbers of GROWING) that computes what `net` does: a new block adds nothing until it is trained. They go behind the old ones of
     their kind."""
-    config = net.config | counts
-    before = USUAL | net.config
-    if not set(counts) <= set(GROWING) or any(config[k] < before[k] for k in counts):
+    before, after = net.counts, net.counts | counts
+    if not set(counts) <= set(GROWING) or any(after[k] < before[k] for k in counts):
         raise ValueError(f"a network grows by more blocks of {', '.join(GROWING)} than {before}, not by {counts}")
-    bigger = Codec(**config)
-    more = config["n16"] - net.config["n16"]
+    bigger = Codec(**after)
+    at_sixteenth = {("analysis", "tail"): "a16", ("synthesis", "head"): "n16"}
     moved = {}
     for name, value in net.state_dict().items():
-        part, number = name.split(".")[:2], name.split(".")[2:3]
-        last = net.config["n16"] + 1  # what comes behind the blocks at 1/16
-        if part in (["analysis", "tail"], ["synthesis", "head"]) and int(number[0]) == last:
-            name = ".".join([*part, str(last + more), *name.split(".")[3:]])
+        part, rest = tuple(name.split(".")[:2]), name.split(".")[2:]
+        count = at_sixteenth.get(part)
+        if count and int(rest[0]) == before[count] + 1:  # what comes behind the blocks
+            name = ".".join([*part, str(after[count] + 1), *rest[1:]])
         moved[name] = value
     load(bigger, moved)
     return bigger
@@ -435,11 +443,11 @@ def init_linear(net):
 
 
 def macs_per_pixel(cfg):
-    c8, c16, m, nz, ce, n8, n16 = (cfg[k] for k in ("c8", "c16", "m", "nz", "ce", "n8", "n16"))
+    cfg = all_counts(cfg)
+    c8, c16, m, nz, ce = (cfg[k] for k in ("c8", "c16", "m", "nz", "ce"))
     block = lambda c: 5 * c * c + 9 * c
-    side = n8 * block(c8) / 64 + 192 * c8 / 64 + (4 * c8 * c16 + n16 * block(c16) + c16 * m) / 256
-    blocks = USUAL | cfg
-    z_context = 3 * (3 * nz * nz + blocks["n_z"] * block(nz)) / 4096
-    y_context = (4 * (ce * ce + blocks["n_trunk"] * block(ce) + ce * m / 2) + 3 * m * ce) / 256
+    side = lambda n8, n16: n8 * block(c8) / 64 + 192 * c8 / 64 + (4 * c8 * c16 + n16 * block(c16) + c16 * m) / 256
+    z_context = 3 * (3 * nz * nz + cfg["n_z"] * block(nz)) / 4096
+    y_context = (4 * (ce * ce + cfg["n_trunk"] * block(ce) + ce * m / 2) + 3 * m * ce) / 256
     entropy = z_context + y_context + block(ce) / 256 + (4 * ce * ce + block(ce)) / 1024 + nz * 4 * ce / 4096
-    return dict(analysis=side, synthesis=side, entropy=entropy)
+    return dict(analysis=side(cfg["a8"], cfg["a16"]), synthesis=side(cfg["n8"], cfg["n16"]), entropy=entropy)

@@ -62,8 +62,9 @@ def test_header_round_trip_section_4_1(built: aem.Model) -> None:
     data = header.to_bytes()
     assert aem.Header.from_bytes(data) == header
     assert data[:12] == bytes([1, 0, 32, 0, 32, 0, 64, 0, 16, 0, 16, 0])  # version, c8, c16, m, nz, ce
-    assert data[12:27] == bytes([1, 1, 1, 2, 1, 64, 64, 5, 5, 7, 6, 16, 4, 6, 8]) and data[27:] == b"\x03" + "ä1".encode()
-    for wrong in (dict(c8=24), dict(m=96), dict(skip_below=65), dict(y_fraction=9), dict(name="")):
+    assert data[12:20] == bytes([1, 1, 1, 2, 1, 1, 2, 2])  # blocks: n8_first, n8_second, n16, n_trunk, n_z, a8_first, a8_second, a16
+    assert data[20:30] == bytes([64, 64, 5, 5, 7, 6, 16, 4, 6, 8]) and data[30:] == b"\x03" + "ä1".encode()
+    for wrong in (dict(c8=24), dict(m=96), dict(skip_below=65), dict(y_fraction=7), dict(a16=17), dict(name="")):
         with pytest.raises(aem.ModelError):
             dataclasses.replace(header, **wrong).to_bytes()
 

@@ -125,13 +125,13 @@ def test_a_grown_network_computes_the_same() -> None:
     net = model.Codec(**tiny.CONFIG).eval()
     for p in net.parameters():  # blocks that add something
         torch.nn.init.normal_(p, std=0.1)
-    bigger = model.grow(net, n8=5, n16=3, n_trunk=4).eval()
-    assert bigger.config == tiny.CONFIG | dict(n8=5, n16=3, n_trunk=4)
-    assert [len(part) for part in (bigger.analysis.first, bigger.analysis.second, bigger.analysis.tail, bigger.synthesis.head, bigger.entropy.trunk)] == [2, 3, 5, 5, 4]
+    bigger = model.grow(net, n8=5, n16=3, a8=4, n_trunk=4).eval()
+    assert bigger.config == tiny.CONFIG | dict(n8=5, n16=3, a8=4, n_trunk=4)
+    assert [len(part) for part in (bigger.analysis.first, bigger.analysis.second, bigger.analysis.tail, bigger.synthesis.first, bigger.synthesis.second, bigger.synthesis.head, bigger.entropy.trunk)] == [2, 2, 4, 2, 3, 5, 4]
     x, q = torch.rand(2, 3, 64, 128), torch.tensor([3.0, 50.0])
     for a, b in zip(net(x, q), bigger(x, q)):
         assert torch.equal(a, b)
-    for wrong in (dict(n8=1), dict(m=128), dict(n_trunk=1)):
+    for wrong in (dict(n8=1), dict(a16=1), dict(m=128), dict(n_trunk=1)):
         with pytest.raises(ValueError, match="grows"):
             model.grow(net, **wrong)
 

@@ -17,7 +17,7 @@ import calibrate
 import export
 import model
 
-CONFIG = dict(c8=32, c16=32, m=64, nz=16, ce=16, n8=2, n16=1)
+CONFIG = dict(c8=32, c16=32, m=64, nz=16, ce=16, n8=2, n16=1, a8=3, a16=2)
 SIZES = dict(bias=0.02, log=0.2, inp=1.0, depth=1.0, gate=1.5, out=0.05, mix=0.05, params=4.0)  # by layer; 0.5 elsewhere
 
 

@@ -45,7 +45,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     start.add_argument("--continue", dest="go_on", action="store_true", help="go on with OUT/last.pt where it stopped, with its arguments")
     p.add_argument("--fresh-optimiser", action="store_true", help="resume the weights alone")
     p.add_argument("--config", default="{}", help="JSON of model.Codec's arguments, for a new network")
-    p.add_argument("--grow", type=json.loads, metavar="JSON", help='more blocks for the resumed network, which add nothing at first, e.g. {"n_trunk": 4, "n16": 4}')
+    p.add_argument("--grow", type=json.loads, metavar="JSON", help='more blocks for the resumed network, which add nothing at first, e.g. {"n_trunk": 4, "a16": 4}')
     p.add_argument("--lambdas", metavar="Q:LAMBDA,...", help="lambdas to train for, from quality 0 to 63, e.g. 0:0.001,63:2; the gains of a resumed network "
                    "move along [default: those of the checkpoint, or 0:0.001,63:0.5]")
     p.add_argument("--keep-gains", action="store_true", help="the resumed network was trained for --lambdas already, though its checkpoint does not say so")

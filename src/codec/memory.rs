@@ -1,17 +1,16 @@
 //! Parts of the estimates of memory. `tests/memory.rs` compares them with what is used.
 
 use super::BAND;
-use crate::net::{Header, OUTPUTS};
+use crate::net::{Blocks, Header, OUTPUTS};
 
 /// Bytes of so many 16-bit channels at so many positions.
 pub(super) fn features(positions: u64, channels: usize) -> u64 {
     positions * channels as u64 * size_of::<i16>() as u64
 }
 
-/// What analysis or synthesis of a picture holds that has so many columns of latents: each block its last rows, and five bands of features at 1/8 while a band goes
+/// What a transform with these blocks, analysis or synthesis, of a picture holds that has so many columns of latents: each block its last rows, and five bands of features at 1/8 while a band goes
 /// through, with the engine's pool.
-pub(super) fn transform(h: &Header, columns: u64) -> u64 {
-    let blocks = usize::from(h.n8_first) + usize::from(h.n8_second);
+pub(super) fn transform(h: &Header, blocks: Blocks, columns: u64) -> u64 {
     let wide = h.c8.max(h.c16 / 2);
-    features(2 * columns, wide * (5 * (BAND + 2) + 3 * blocks) + OUTPUTS * 2 * BAND)
+    features(2 * columns, wide * (5 * (BAND + 2) + 3 * blocks.n8()) + OUTPUTS * 2 * BAND)
 }

@@ -29,11 +29,11 @@ impl Analysis {
     pub(crate) fn read(r: &mut Reader<'_>, h: &Header) -> Result<Self> {
         let order: Vec<usize> = (0..8).flat_map(|i| (0..8).flat_map(move |j| (0..3).map(move |c| (c * 8 + i) * 8 + j))).collect();
         let stem = r.dense(INPUTS, h.c8)?.inputs(&order).pack();
-        let first = r.blocks(h.n8_first, h.c8)?;
+        let first = r.blocks(h.analysis.n8_first, h.c8)?;
         let middle_gain = r.gain(h.c8)?;
-        let second = r.blocks(h.n8_second, h.c8)?;
+        let second = r.blocks(h.analysis.n8_second, h.c8)?;
         let down = pack_down(&r.dense(4 * h.c8, h.c16)?, h.c8);
-        let blocks16 = r.blocks(h.n16, h.c16)?;
+        let blocks16 = r.blocks(h.analysis.n16, h.c16)?;
         let tail = r.dense(h.c16, h.m)?.pack();
         let gain = r.gain(h.m)?;
         let hyper_head = r.dense(h.m, h.ce)?.pack();

@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 pub(crate) use analysis::{Analysis, AnalysisStages, INPUTS};
 pub(crate) use context::{EntropyNet, Parameters, phase_group};
 pub(crate) use gradient::{EntropyGradient, RATE_EXPONENT, SynthesisGradient, SynthesisTape};
-pub(crate) use model::Header;
+pub(crate) use model::{Blocks, Header};
 pub use model::{Model, ModelId};
 #[cfg(feature = "onnx")]
 pub(crate) use records::{BlockRecord, Gain, Layer, QUALITIES};

@@ -36,6 +36,29 @@ impl fmt::Display for ModelId {
     }
 }
 
+/// How many blocks a transform has (SPEC 4.4).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocks {
+    /// At 1/8, before the gain there in the order of the records.
+    pub(crate) n8_first: u8,
+    /// At 1/8, behind it.
+    pub(crate) n8_second: u8,
+    /// At 1/16.
+    pub(crate) n16: u8,
+}
+
+impl Blocks {
+    /// How many there are at 1/8.
+    pub(crate) fn n8(self) -> usize {
+        usize::from(self.n8_first) + usize::from(self.n8_second)
+    }
+
+    /// How far, in latents, what a sample depends on is (R5.10), or what a latent does.
+    pub(crate) fn margin(self) -> usize {
+        usize::from(self.n16) + self.n8().div_ceil(2)
+    }
+}
+
 /// Sizes and constants of the networks (SPEC 4.1).
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
@@ -44,11 +67,10 @@ pub(crate) struct Header {
     pub(crate) m: usize,
     pub(crate) nz: usize,
     pub(crate) ce: usize,
-    pub(crate) n8_first: u8,
-    pub(crate) n8_second: u8,
-    pub(crate) n16: u8,
+    pub(crate) synthesis: Blocks,
     pub(crate) n_trunk: u8,
     pub(crate) n_z: u8,
+    pub(crate) analysis: Blocks,
     pub(crate) scales: u8,
     pub(crate) skip_below: u8,
     pub(crate) y_fraction: u32,
@@ -77,8 +99,9 @@ impl Header {
             n if range.contains(&n) => Ok(n),
             n => Err(Error::Model(format!("the model is not valid: {n} is not in {range:?}"))),
         };
-        let (n8_first, n8_second, n16) = (number(0..=16)?, number(0..=16)?, number(0..=16)?);
+        let synthesis = Blocks { n8_first: number(0..=16)?, n8_second: number(0..=16)?, n16: number(0..=16)? };
         let (n_trunk, n_z) = (number(0..=16)?, number(0..=16)?);
+        let analysis = Blocks { n8_first: number(0..=16)?, n8_second: number(0..=16)?, n16: number(0..=16)? };
         number(QUALITIES as u8..=QUALITIES as u8)?;
         let scales = number(1..=64)?;
         let skip_below = number(0..=scales)?;
@@ -89,11 +112,10 @@ impl Header {
             m,
             nz,
             ce,
-            n8_first,
-            n8_second,
-            n16,
+            synthesis,
             n_trunk,
             n_z,
+            analysis,
             scales,
             skip_below,
             y_fraction: y_fraction.into(),
@@ -111,11 +133,6 @@ impl Header {
         };
         r.finish()?;
         Ok(header)
-    }
-
-    /// How far the latents are that a sample depends on, in latents (R5.10).
-    pub(crate) fn margin(&self) -> usize {
-        usize::from(self.n16) + (usize::from(self.n8_first) + usize::from(self.n8_second)).div_ceil(2)
     }
 }
 
@@ -323,6 +340,35 @@ mod tests {
         let whole = Model::from_bytes(EMBEDDED.to_vec()).unwrap();
         assert_eq!(whole.id(), Model::embedded().unwrap().id());
         assert_eq!(whole.id().to_string(), digest[..16]);
+    }
+
+    #[test]
+    fn values_of_the_header_have_bounds() {
+        let length = u32::from_le_bytes(EMBEDDED[12..16].try_into().unwrap()) as usize;
+        let good = &EMBEDDED[16..16 + length];
+        let parse = |at: usize, value: u8| {
+            let mut payload = good.to_vec();
+            payload[at] = value;
+            Header::parse(&payload)
+        };
+        let h = parse(17, 4).unwrap();
+        assert_eq!((h.synthesis.n8(), h.synthesis.n16, h.analysis.n8(), h.analysis.n16), (6, 2, 7, 2));
+        assert_eq!((h.synthesis.margin(), h.analysis.margin()), (5, 6));
+        for blocks in 12..20 {
+            assert!(parse(blocks, 0).is_ok() && parse(blocks, 16).is_ok() && parse(blocks, 17).is_err(), "{blocks}");
+        }
+        let (scales, skip_below, y_fraction) = (good[21], good[22], good[23]);
+        for (at, least, most) in [(20, 64, 64), (21, skip_below, 64), (22, 0, scales), (23, 0, 6), (24, 0, 8), (25, 1, 14), (26, 0, 63), (27, 1, 6), (28, 0, 6)]
+        {
+            assert!(parse(at, least).is_ok() && parse(at, most).is_ok() && parse(at, most + 1).is_err(), "{at}");
+            assert!(least == 0 || parse(at, least - 1).is_err(), "{at}");
+        }
+        assert!(parse(29, y_fraction).is_ok() && parse(29, y_fraction - 1).is_err() && parse(29, 12).is_ok() && parse(29, 13).is_err());
+        for at in [2, 4, 6, 8, 10] {
+            assert!(parse(at, good[at] + 8).is_err(), "{at}");
+        }
+        assert!(matches!(parse(0, 2), Err(Error::Unsupported(_))));
+        assert!(parse(30, 0).is_err() && parse(30, good[30] + 1).is_err() && parse(31, 0xff).is_err());
     }
 
     #[test]

@@ -27,11 +27,11 @@ impl Synthesis {
         Ok(Self {
             gain: r.gain(h.m)?,
             head: r.dense(h.m, h.c16)?.pack(),
-            blocks16: r.blocks(h.n16, h.c16)?,
+            blocks16: r.blocks(h.synthesis.n16, h.c16)?,
             up: Up::new(&r.dense(h.c16, 4 * h.c8)?, h.c8),
-            first: r.blocks(h.n8_first, h.c8)?,
+            first: r.blocks(h.synthesis.n8_first, h.c8)?,
             middle_gain: r.gain(h.c8)?,
-            second: r.blocks(h.n8_second, h.c8)?,
+            second: r.blocks(h.synthesis.n8_second, h.c8)?,
             last: r.dense(h.c8, OUTPUTS)?.outputs(sample_order()).pack(),
         })
     }

@@ -5,7 +5,7 @@
 
 use super::proto::{Attribute, Dim, Message, Type, half_bits, node, tensor, value_info};
 use crate::Result;
-use crate::net::{BlockRecord, Gain, INPUTS, Layer, Model, OUTPUTS, QUALITIES, Reader};
+use crate::net::{BlockRecord, Gain, Header, INPUTS, Layer, Model, OUTPUTS, QUALITIES, Reader};
 
 /// Version of the operators that the graphs use; ONNX Runtime 1.12 is the first to know them all.
 const OPSET: i64 = 17;
@@ -27,6 +27,14 @@ impl Direction {
         match self {
             Self::Analysis => "analysis",
             Self::Synthesis => "synthesis",
+        }
+    }
+
+    /// How far what it depends on is from an output, in latents (R5.10).
+    pub(crate) fn margin(self, header: &Header) -> usize {
+        match self {
+            Self::Analysis => header.analysis.margin(),
+            Self::Synthesis => header.synthesis.margin(),
         }
     }
 }
@@ -99,11 +107,11 @@ fn analysis(mut g: Graph, model: &Model) -> Result<Vec<u8>> {
     } else {
         (g.features_in(&stem.inputs(&cell_order())), value_info("x", Type::Int16, &cell_dims(INPUTS, false)))
     };
-    x = g.blocks(x, &mut r, h.n8_first, h.c8)?;
+    x = g.blocks(x, &mut r, h.analysis.n8_first, h.c8)?;
     x = g.gain(&x, &r.gain(h.c8)?, 0);
-    x = g.blocks(x, &mut r, h.n8_second, h.c8)?;
+    x = g.blocks(x, &mut r, h.analysis.n8_second, h.c8)?;
     x = g.convolution(&x, &r.dense(4 * h.c8, h.c16)?, &[h.c8, 2, 2], &[Attribute::Ints("strides", &[2, 2])]);
-    x = g.blocks(x, &mut r, h.n16, h.c16)?;
+    x = g.blocks(x, &mut r, h.analysis.n16, h.c16)?;
     x = g.dense(&x, &r.dense(h.c16, h.m)?);
     let output = if g.form == Form::Public {
         // In quantisation steps.
@@ -127,12 +135,12 @@ fn synthesis(mut g: Graph, model: &Model) -> Result<Vec<u8>> {
     } else {
         (g.features_in(&head), value_info("x", Type::Int16, &cell_dims(h.m, false)))
     };
-    x = g.blocks(x, &mut r, h.n16, h.c16)?;
+    x = g.blocks(x, &mut r, h.synthesis.n16, h.c16)?;
     x = g.dense(&x, &r.dense(h.c16, 4 * h.c8)?);
     x = g.shuffle(&x, 2);
-    x = g.blocks(x, &mut r, h.n8_first, h.c8)?;
+    x = g.blocks(x, &mut r, h.synthesis.n8_first, h.c8)?;
     x = g.gain(&x, &r.gain(h.c8)?, 0);
-    x = g.blocks(x, &mut r, h.n8_second, h.c8)?;
+    x = g.blocks(x, &mut r, h.synthesis.n8_second, h.c8)?;
     let last = r.dense(h.c8, OUTPUTS)?;
     let output = if g.form == Form::Public {
         let x = g.dense(&x, &last);

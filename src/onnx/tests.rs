@@ -91,8 +91,8 @@ const BOTH: [Direction; 2] = [Direction::Analysis, Direction::Synthesis];
 #[test]
 fn r5_10_windows_of_the_native_network_give_the_whole() {
     let model = tiny();
-    let side = 4 * model.header().margin();
     for direction in BOTH {
+        let side = 4 * direction.margin(model.header());
         for (rows, columns) in [(side + 1, 4), (3 * side, 2 * side + 3), (4, 5 * side / 2), (side, side)] {
             let x = input(&model, direction, rows, columns, usual_size(direction));
             for heights in [&[1][..], &[5, 8], &[1000]] {

@@ -26,6 +26,9 @@ class Dimensions:
     n16: int
     n_trunk: int
     n_z: int
+    a8_first: int
+    a8_second: int
+    a16: int
     qualities: int
     scales: int
     skip_below: int
@@ -195,7 +198,7 @@ class Reader:
 def parse_mhdr(payload):
     """Section 4.1."""
     reader = Reader(payload, "MHDR", "4.1")
-    fields = reader.unpack("<6H15B")
+    fields = reader.unpack("<6H18B")
     (length,) = reader.unpack("<B")
     if not 1 <= length <= 32:
         reader.refuse(f"a name of {length} bytes")
@@ -219,10 +222,13 @@ def parse_mhdr(payload):
             ("n16", blocks),
             ("n_trunk", blocks),
             ("n_z", blocks),
+            ("a8_first", blocks),
+            ("a8_second", blocks),
+            ("a16", blocks),
             ("qualities", (64,)),
             ("scales", range(1, 65)),
             ("skip_below", range(0, dims.scales + 1)),
-            ("y_fraction", range(0, 9)),
+            ("y_fraction", range(0, 7)),
             ("z_shift", range(0, 9)),
             ("index_shift", range(1, 15)),
             ("index_offset", range(0, 64)),
@@ -300,11 +306,11 @@ def check_enco(payload, d):
     being said of every layer and gain of a model."""
     reader = Reader(payload, "enco", "4.4")
     reader.dense(192, d.c8)
-    reader.blocks(d.n8_first, d.c8)
+    reader.blocks(d.a8_first, d.c8)
     reader.gain(d.qualities, d.c8)
-    reader.blocks(d.n8_second, d.c8)
+    reader.blocks(d.a8_second, d.c8)
     reader.down(d.c8, d.c16)
-    reader.blocks(d.n16, d.c16)
+    reader.blocks(d.a16, d.c16)
     reader.dense(d.c16, d.m)
     reader.gain(d.qualities, d.m)
     reader.dense(d.m, d.ce)

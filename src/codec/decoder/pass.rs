@@ -56,7 +56,7 @@ pub(super) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub(super) fn new(decoder: &'a Decoder, model: &'a Model, area: Area) -> Self {
         let grid = decoder.container.head.grid();
-        let margin = model.header().margin();
+        let margin = model.header().synthesis.margin();
         let needed = |at: usize, len: usize, all: usize| (at / LATENT).saturating_sub(margin)..((at + len).div_ceil(LATENT) + margin).min(all);
         let columns = needed(area.x, area.width, grid.latent_width());
         let rows = needed(area.y, area.height, grid.height / LATENT);
@@ -73,7 +73,7 @@ impl<'a> Pass<'a> {
         let at_once = if by_tile(places.len()) { rayon::current_num_threads().min(places.len()) } else { 1 };
         // The features and the context of a tile, and what the entropy network holds.
         let tiles = memory::features(widest * rows, 2 * h.m + 4 * h.ce) * at_once as u64;
-        let transform = memory::transform(h, self.columns.len() as u64);
+        let transform = memory::transform(h, h.synthesis, self.columns.len() as u64);
         let several = |bytes: u64| if places.len() > 1 { bytes } else { 0 };
         // Behind the first row of tiles, the transform has its rows and its pool.
         let waiting = if self.grid.rows_of(&self.rows).len() > 1 { transform + latents } else { 0 };

@@ -396,5 +396,5 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> u64 {
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
     // A row of tiles, as it is and filtered.
     let alpha = if layout.channels().has_alpha() { u64::from(layout.width()) * grid.tile().min(layout.height() as usize) as u64 * 4 } else { 0 };
-    alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + memory::transform(h, columns)
+    alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + memory::transform(h, h.analysis, columns)
 }

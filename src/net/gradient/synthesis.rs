@@ -35,11 +35,11 @@ impl SynthesisGradient {
     pub(crate) fn read(r: &mut Reader<'_>, h: &Header) -> Result<Self> {
         let gain = r.gain(h.m)?;
         let head = Linear::new(&r.dense(h.m, h.c16)?);
-        let blocks16 = blocks(r, h.n16, h.c16)?;
+        let blocks16 = blocks(r, h.synthesis.n16, h.c16)?;
         let up = UpGradient::new(&r.dense(h.c16, 4 * h.c8)?, h.c8);
-        let first = blocks(r, h.n8_first, h.c8)?;
+        let first = blocks(r, h.synthesis.n8_first, h.c8)?;
         let middle_gain = r.gain(h.c8)?;
-        let second = blocks(r, h.n8_second, h.c8)?;
+        let second = blocks(r, h.synthesis.n8_second, h.c8)?;
         let last = Linear::new(&r.dense(h.c8, OUTPUTS)?.outputs(sample_order()));
         Ok(Self { rise: head.rise + up.rise() + last.rise, gain, head, blocks16, up, first, middle_gain, second, last })
     }

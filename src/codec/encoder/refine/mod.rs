@@ -138,8 +138,8 @@ pub(super) fn refine_memory(grid: &Grid, model: &Model) -> u64 {
     let numbers = features(tile, 2 * h.m * 7);
     let entropy = features(tile, h.m + (6 + 3 * usize::from(h.n_trunk)) * h.ce);
     let side = (PART + 2 * HALO) as u64;
-    let blocks = 3 * (usize::from(h.n8_first) + usize::from(h.n8_second)) + 5;
-    let part = features(4 * side.min(columns) * side.min(rows), blocks * h.c8 + INPUTS + (3 * usize::from(h.n16) + 5) * h.c16 / 4);
+    let blocks = 3 * h.synthesis.n8() + 5;
+    let part = features(4 * side.min(columns) * side.min(rows), blocks * h.c8 + INPUTS + (3 * usize::from(h.synthesis.n16) + 5) * h.c16 / 4);
     // Both ways.
     let networks = 2 * model.network_bytes(false);
     canvas + numbers + entropy.max(part) + networks
