@@ -79,7 +79,7 @@ mod picture;
 #[cfg(feature = "python")]
 mod python;
 
-pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Device, Encoder, Layout, Limits, Lossless, LostAlpha, LostTile, Quality, Target};
+pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Device, Encoder, Layout, Limits, Lossless, LostAlpha, LostTile, Quality, Target, Tune};
 pub use container::Info;
 pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};

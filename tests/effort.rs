@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aei::metrics::{Rgb, psnr};
-use aei::{Channels, Decoder, Encoder, Error, Layout, Lossless, Orientation, Picture, Quality, Target};
+use aei::{Channels, Decoder, Encoder, Error, Layout, Lossless, Orientation, Picture, Quality, Target, Tune};
 use assert_cmd::Command;
 use common::{rows_joined, scene, tiny_encoder};
 use predicates::str::contains;
@@ -97,6 +97,34 @@ fn pictures_that_networks_fail_at_get_no_worse() {
     }
 }
 
+/// Mean squared error of a half of a picture, left or right.
+fn error_of_half(picture: &Picture, file: &[u8], right: bool) -> f64 {
+    let decoded = Decoder::new(file).unwrap().decode().unwrap();
+    let (width, samples, decoded) = (picture.width() as usize, picture.samples(), decoded.samples());
+    let in_half = |i: usize| (i / 3 % width >= width / 2) == right;
+    let squares = samples.iter().zip(decoded.iter()).enumerate().filter(|(i, _)| in_half(*i)).map(|(_, (a, b))| (f64::from(*a) - f64::from(*b)).powi(2));
+    squares.sum::<f64>() / (samples.len() / 2) as f64
+}
+
+#[test]
+fn tuned_for_the_look_errors_go_where_much_is_going_on() {
+    // Faint waves to the left, strong texture to the right.
+    let samples = (0..192 * 128 * 3).map(|i| {
+        let (x, y) = (i / 3 % 192, i / 576);
+        let wave = ((x as f64 / 9.0).sin() + (y as f64 / 7.0).cos()) * 4.0;
+        let texture = if x < 96 { 0.0 } else { ((x * 7919 + y * 104_729 + x * y * 31) % 101) as f64 - 50.0 };
+        (120.0 + wave + texture + (i % 3 * 9) as f64) as u8
+    });
+    let picture = Picture::rgb(192, 128, samples.collect()).unwrap();
+    let [psnr, visual] = [Tune::Psnr, Tune::Visual].map(|tune| encoder(30, 4).tune(tune).encode(&picture).unwrap());
+    let [flat, busy] = [false, true].map(|right| error_of_half(&picture, &visual, right) / error_of_half(&picture, &psnr, right));
+    assert!(flat < 0.95 && busy > 1.01, "{flat} {busy}");
+    // It is for an effort alone.
+    assert!(encoder(30, 0).tune(Tune::Visual).encode(&picture).unwrap() == encoder(30, 0).encode(&picture).unwrap());
+    let on_one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert!(on_one_thread.install(|| encoder(30, 4).tune(Tune::Visual).encode(&picture).unwrap()) == visual);
+}
+
 #[test]
 fn targets_are_met_with_effort() {
     let picture = scene(200, 150, Channels::Rgb, 9);
@@ -134,5 +162,8 @@ fn the_program_gives_the_file_of_the_library() {
     let run = |arguments: &[&str]| Command::cargo_bin("aei").unwrap().arg("encode").arg(&png).arg("-o").arg(&out).arg("-f").args(arguments).assert();
     run(&["--effort", "3", "--quality-index", "30", "--lossless=never"]).success();
     assert!(std::fs::read(&out).unwrap() == encoder(30, 3).encode(&picture).unwrap());
+    run(&["--effort", "2", "--tune", "visual", "--quality-index", "30", "--lossless=never"]).success();
+    assert!(std::fs::read(&out).unwrap() == encoder(30, 2).tune(Tune::Visual).encode(&picture).unwrap());
+    run(&["--tune", "visual"]).code(2).stderr(contains("--tune visual needs an effort"));
     run(&["--effort", "6"]).code(2).stderr(contains("6 is not in 0..=5"));
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use aei::{Channels, Quality};
+use aei::{Channels, Quality, Tune};
 use common::{crop, rows_joined, scene, tiny_decoder, tiny_encoder};
 use proptest::prelude::*;
 
@@ -24,13 +24,14 @@ proptest! {
         index in 0u8..=63,
         tile in prop::sample::select(vec![256u32, 512, 1024, 2048, 4096]),
         effort in prop::sample::select(vec![0u8, 0, 1, 2]),
+        tune in prop::sample::select(vec![Tune::Psnr, Tune::Visual]),
         gray: bool,
         seed: u64,
         corners: [u32; 4],
     ) {
         let channels = if gray { Channels::Gray } else { Channels::Rgb };
         let picture = scene(width, height, channels, seed);
-        let encoder = tiny_encoder(tile).quality(Quality::index(index).unwrap()).effort(effort).unwrap();
+        let encoder = tiny_encoder(tile).quality(Quality::index(index).unwrap()).effort(effort).unwrap().tune(tune);
         let file = encoder.encode(&picture).unwrap();
         prop_assert!(file == on_one_thread(|| encoder.encode(&picture).unwrap()), "encoding depends on the threads");
 

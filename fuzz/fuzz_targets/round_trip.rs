@@ -1,7 +1,7 @@
 //! Small pictures of any kind with any options: they come back in their size, alpha and metadata as they were, exactly where they are lossless, and regions equal the whole.
 #![no_main]
 
-use aei::{Channels, Decoder, Encoder, Lossless, Metadata, Orientation, Picture, Quality, Samples};
+use aei::{Channels, Decoder, Encoder, Lossless, Metadata, Orientation, Picture, Quality, Samples, Tune};
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     let encoder = Encoder::new().model(aei_fuzz::TINY.clone()).quality(Quality::index(input.quality % 64).expect("below 64"));
     let encoder = encoder.tile_size(256 << (input.tile % 5)).expect("a power of two").preview(input.preview);
     let lossless = [Lossless::Never, Lossless::Auto, Lossless::Always][usize::from(input.lossless % 3)];
-    let encoder = encoder.lossless(lossless).effort(input.effort % 3).expect("at most 5");
+    let encoder = encoder.lossless(lossless).effort(input.effort % 3).expect("at most 5").tune(if input.effort >= 128 { Tune::Visual } else { Tune::Psnr });
     let file = encoder.encode(&picture).expect("any picture can be encoded");
     let decoder = Decoder::with_options(&file[..], aei_fuzz::options()).expect("our own file");
     let whole = decoder.decode().expect("our own file");

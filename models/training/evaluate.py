@@ -41,9 +41,9 @@ Result = tuple[float, np.ndarray]  # bytes, decoded picture uint8 [3, H, W]
 class Program:
     """The aei program: whole files, all pictures of a quality in one call."""
 
-    def __init__(self, aei: Path, model_file: Path | None, threads: int, pictures: list[np.ndarray], lossless: str = "never", effort: int = 0):
+    def __init__(self, aei: Path, model_file: Path | None, threads: int, pictures: list[np.ndarray], lossless: str = "never", effort: int = 0, tune: str = "psnr"):
         self.aei, self.pictures, self.count = aei, pictures, len(pictures)
-        self.encoding = (f"--lossless={lossless}", f"--effort={effort}")
+        self.encoding = (f"--lossless={lossless}", f"--effort={effort}", f"--tune={tune}")
         self.options = ["--quiet", "--force", "--threads", str(threads), *(["--model", str(model_file)] if model_file else [])]
         self.folder = tempfile.TemporaryDirectory(prefix="aei-evaluate-")
         self.root = Path(self.folder.name)
@@ -207,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     mode.add_argument("--robust", action="store_true")
     p.add_argument("--lossless", choices=("auto", "never"), default="never", help="whether the program may store samples as they are; never shows the network")
     p.add_argument("--effort", type=int, default=0, help="how much work the program puts into a file, 0 to 5")
+    p.add_argument("--tune", choices=("psnr", "visual"), default="psnr", help="what an effort is for")
     p.add_argument("--worst", type=int, default=10, help="how many pictures --robust shows")
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args(argv)
@@ -217,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     names, pictures = load(a.folder, a.limit)
     if not names:
         p.error(f"no pictures in {a.folder}")
-    coder = Program(a.aei.resolve(), a.model and a.model.resolve(), a.threads, pictures, a.lossless, a.effort) if a.aei else Reference(a.reference, pictures)
+    coder = Program(a.aei.resolve(), a.model and a.model.resolve(), a.threads, pictures, a.lossless, a.effort, a.tune) if a.aei else Reference(a.reference, pictures)
     if a.monotone:
         return monotone(coder, names, a.out)
     if a.robust:

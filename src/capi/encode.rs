@@ -3,7 +3,7 @@
 use std::ptr;
 
 use super::{AeiEncodeOptions, AeiError, AeiImage, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, reference, reserved, sized};
-use crate::{Channels, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, Samples};
+use crate::{Channels, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, Samples, Tune};
 
 /// Fills in the default options. `size` is sizeof(AeiEncodeOptions) as the caller knows it.
 ///
@@ -53,8 +53,18 @@ pub unsafe extern "C" fn aei_encode(
             other => return Err(Error::Parameter(format!("lossless is {other}, not 0 to 2"))),
         };
         let effort = u8::try_from(options.effort).map_err(|_| Error::Parameter(format!("effort {}", options.effort)))?;
-        let mut encoder =
-            Encoder::new().quality(Quality::index(quality)?).lossless(lossless).effort(effort)?.tile_size(options.tile_size)?.preview(options.preview != 0);
+        let tune = match options.tune {
+            0 => Tune::Psnr,
+            1 => Tune::Visual,
+            other => return Err(Error::Parameter(format!("tune is {other}, not 0 or 1"))),
+        };
+        let mut encoder = Encoder::new()
+            .quality(Quality::index(quality)?)
+            .lossless(lossless)
+            .effort(effort)?
+            .tune(tune)
+            .tile_size(options.tile_size)?
+            .preview(options.preview != 0);
         if options.progress.is_some() {
             encoder = encoder.on_progress(callback(options.progress, UserData(options.user_data)));
         }

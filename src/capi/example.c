@@ -95,7 +95,7 @@ static int32_t progress(void *user_data, uint64_t done, uint64_t total) {
     return 0;
 }
 
-static int encode(const char *from, const char *to, uint32_t quality_index, uint32_t effort) {
+static int encode(const char *from, const char *to, uint32_t quality_index, uint32_t effort, uint32_t tune) {
     AeiError error = {.size = sizeof error};
     size_t length;
     unsigned char *file = read_file(from, &length);
@@ -116,6 +116,7 @@ static int encode(const char *from, const char *to, uint32_t quality_index, uint
     aei_encode_options_init(&options, sizeof options);
     options.quality_index = quality_index;
     options.effort = effort;
+    options.tune = tune;
     options.progress = progress;
     uint8_t *coded;
     size_t coded_length;
@@ -137,8 +138,9 @@ int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "preview")) return decode(argv[2], argv[3], 0, 0, 0, 0, 1);
     if (argc == 8 && !strcmp(argv[1], "decode"))
         return decode(argv[2], argv[3], (uint32_t)atoi(argv[4]), (uint32_t)atoi(argv[5]), (uint32_t)atoi(argv[6]), (uint32_t)atoi(argv[7]), 0);
-    if ((argc == 5 || argc == 6) && !strcmp(argv[1], "encode")) return encode(argv[2], argv[3], (uint32_t)atoi(argv[4]), argc == 6 ? (uint32_t)atoi(argv[5]) : 0);
-    fprintf(stderr, "aei %s\nlibaei info FILE.aei\nlibaei decode FILE.aei OUT.pam [X Y WIDTH HEIGHT]\nlibaei preview FILE.aei OUT.pam\nlibaei encode PICTURE.ppm FILE.aei QUALITY_INDEX [EFFORT]\n",
+    if (argc >= 5 && argc <= 7 && !strcmp(argv[1], "encode"))
+        return encode(argv[2], argv[3], (uint32_t)atoi(argv[4]), argc >= 6 ? (uint32_t)atoi(argv[5]) : 0, argc == 7 ? (uint32_t)atoi(argv[6]) : 0);
+    fprintf(stderr, "aei %s\nlibaei info FILE.aei\nlibaei decode FILE.aei OUT.pam [X Y WIDTH HEIGHT]\nlibaei preview FILE.aei OUT.pam\nlibaei encode PICTURE.ppm FILE.aei QUALITY_INDEX [EFFORT [TUNE]]\n",
             aei_version());
     return 2;
 }

@@ -156,6 +156,8 @@ pub struct AeiEncodeOptions {
     pub lossless: u32,
     /// How much work goes into a small file: 0 (least) to 5. Decoding is the same for all.
     pub effort: u32,
+    /// What an effort above 0 is for: 0 the PSNR, 1 the look.
+    pub tune: u32,
 }
 
 impl Default for AeiEncodeOptions {
@@ -178,6 +180,7 @@ impl Default for AeiEncodeOptions {
             user_data: ptr::null_mut(),
             lossless: 0,
             effort: 0,
+            tune: 0,
         }
     }
 }

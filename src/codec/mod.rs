@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use decoder::{Breakdown, Damage, Decoder, DecoderOptions, LostAlpha, LostTile};
 pub use device::Device;
-pub use encoder::{Encoder, Layout, Lossless, Target};
+pub use encoder::{Encoder, Layout, Lossless, Target, Tune};
 pub use limits::Limits;
 pub use quality::Quality;
 

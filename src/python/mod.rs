@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyMemoryError, PyNotImplementedError, PyOSError, PyValueE
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::{Channels, Decoder, DecoderOptions, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples};
+use crate::{Channels, Decoder, DecoderOptions, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples, Tune};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -20,7 +20,7 @@ impl From<Error> for PyErr {
 
 /// Samples in native byte order to a file.
 #[pyfunction]
-#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort))]
+#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune))]
 #[expect(clippy::too_many_arguments, reason = "called by the package alone, by name")]
 fn encode<'py>(
     py: Python<'py>,
@@ -38,6 +38,7 @@ fn encode<'py>(
     preview: bool,
     lossless: Option<bool>,
     effort: u8,
+    tune: &str,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let file = py.detach(|| -> Result<Vec<u8>> {
         let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
@@ -52,7 +53,13 @@ fn encode<'py>(
         };
         let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
         let lossless = lossless.map_or(Lossless::Auto, |wanted| if wanted { Lossless::Always } else { Lossless::Never });
-        Encoder::new().quality(Quality::index(quality)?).lossless(lossless).effort(effort)?.tile_size(tile_size)?.preview(preview).encode(&picture)
+        let tune = match tune {
+            "psnr" => Tune::Psnr,
+            "visual" => Tune::Visual,
+            other => return Err(Error::Parameter(format!("tune \"{other}\" does not exist: \"psnr\" or \"visual\""))),
+        };
+        let encoder = Encoder::new().quality(Quality::index(quality)?).lossless(lossless).effort(effort)?.tune(tune);
+        encoder.tile_size(tile_size)?.preview(preview).encode(&picture)
     })?;
     Ok(PyBytes::new(py, &file))
 }

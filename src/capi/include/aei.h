@@ -179,6 +179,8 @@ typedef struct AeiEncodeOptions {
   uint32_t lossless;
   // How much work goes into a small file: 0 (least) to 5. Decoding is the same for all.
   uint32_t effort;
+  // What an effort above 0 is for: 0 the PSNR, 1 the look.
+  uint32_t tune;
 } AeiEncodeOptions;
 
 #ifdef __cplusplus

@@ -30,6 +30,7 @@ use latents::{LatentRows, RowSource};
 pub use layout::Layout;
 pub use lossless::Lossless;
 use lossless::{LosslessTiles, lossless_memory};
+pub use refine::Tune;
 use refine::{Choices, MAX_EFFORT, RowRefiner, refine_memory};
 use reuse::Reuse;
 pub use target::Target;
@@ -51,6 +52,7 @@ pub struct Encoder {
     quality: Quality,
     lossless: Lossless,
     effort: u8,
+    tune: Tune,
     tile_log2: u8,
     model: Option<Arc<Model>>,
     max_memory: u64,
@@ -70,6 +72,7 @@ impl Default for Encoder {
             quality: Quality::default(),
             lossless: Lossless::default(),
             effort: 0,
+            tune: Tune::default(),
             tile_log2: 10,
             model: None,
             max_memory: u64::MAX,
@@ -89,6 +92,7 @@ impl fmt::Debug for Encoder {
             .field("quality", &self.quality)
             .field("lossless", &self.lossless)
             .field("effort", &self.effort)
+            .field("tune", &self.tune)
             .field("tile_size", &(1u32 << self.tile_log2))
             .field("model", &self.model)
             .field("device", &self.transforms.device)
@@ -143,6 +147,21 @@ impl Encoder {
         }
         self.effort = effort;
         Ok(self)
+    }
+
+    /// Sets what latents are refined for, where [`Encoder::effort`] is above 0; without, it changes nothing. Default: [`Tune::Psnr`].
+    ///
+    /// ```
+    /// use aei::{Encoder, Picture, Tune};
+    ///
+    /// let picture = Picture::rgb(64, 64, (0..12288u32).map(|i| (i / 192 + i % 192 / 3) as u8).collect())?;
+    /// let file = Encoder::new().effort(2)?.tune(Tune::Visual).encode(&picture)?;
+    /// # assert_eq!(&file[1..4], b"AEI");
+    /// # Ok::<(), aei::Error>(())
+    /// ```
+    pub fn tune(mut self, tune: Tune) -> Self {
+        self.tune = tune;
+        self
     }
 
     /// Uses another model than the embedded one; the decoder will need it too.
@@ -287,7 +306,7 @@ impl Encoder {
             None => self.transforms.analysis(&model, quality, grid.height / LATENT, grid.latent_width())?,
         };
         let mut latents = LatentRows::new(rows, layout, &model, stages, &grid, quality)?;
-        let mut refiner = RowRefiner::new(&model, self.quality, self.effort, self.skip_below)?;
+        let mut refiner = RowRefiner::new(&model, self.quality, self.effort, self.tune, self.skip_below)?;
         if refiner.is_some() {
             latents = latents.keep_cells();
         }

@@ -37,7 +37,7 @@ class Info:
 
 
 def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientation=None, icc=None, exif=None, xmp=None, preview=False, lossless=None,
-           effort=0) -> bytes:
+           effort=0, tune="psnr") -> bytes:
     """Encode an array or a Pillow image.
 
     image: array of shape (height, width) or (height, width, channels) with 1 to 4 channels, uint8 or uint16; or a PIL.Image, whose colour profile and EXIF
@@ -46,6 +46,7 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
     quality: 0 (smallest file) to 100 (closest to the original), or quality_index: 0 to 63.
     lossless: True stores the samples as they are, False never does; None where it is worth it, as for screenshots and icons.
     effort: 0 to 5, how much work goes into a smaller file at the same quality.
+    tune: what an effort above 0 is for: "psnr", or "visual", the look.
     """
     if not isinstance(image, np.ndarray) and hasattr(image, "getbands"):
         from .pillow import array_of
@@ -67,7 +68,7 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
     height, width, channels = image.shape
     return _aei.encode(image.astype(image.dtype.newbyteorder("="), copy=False).tobytes(), width, height, channels, 8 * image.dtype.itemsize, quality_index,
                        tile_size, orientation, icc, exif, xmp, bool(preview),
-                       None if lossless is None else bool(lossless), effort)
+                       None if lossless is None else bool(lossless), effort, tune)
 
 
 def decode(data, *, depth=8, region=None, upright=True) -> np.ndarray:

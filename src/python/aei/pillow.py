@@ -83,7 +83,7 @@ def save(image, file, _filename):
     from . import encode
 
     options = dict(image.encoderinfo)
-    known = {name: options[name] for name in ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "xmp") if name in options}
+    known = {name: options[name] for name in ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "xmp") if name in options}
     exif = options.get("exif")
     if exif:
         exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif

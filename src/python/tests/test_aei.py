@@ -71,6 +71,9 @@ def test_effort():
     assert data != aei.encode(array, quality=40, lossless=False) and aei.decode(data).shape == array.shape
     with pytest.raises(ValueError, match="effort 6 does not exist: 0 to 5"):
         aei.encode(array, effort=6)
+    assert data == aei.encode(array, quality=40, lossless=False, effort=2, tune="psnr") != aei.encode(array, quality=40, lossless=False, effort=2, tune="visual")
+    with pytest.raises(ValueError, match='tune "nice" does not exist'):
+        aei.encode(array, effort=2, tune="nice")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

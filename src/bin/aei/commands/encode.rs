@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use aei::metrics::{Rgb, psnr};
-use aei::{Decoder, DecoderOptions, Device, Encoder, FileFormat, Layout, Limits, Lossless, Metadata, Notice, Picture, PictureRows, Quality, Target};
+use aei::{Decoder, DecoderOptions, Device, Encoder, FileFormat, Layout, Limits, Lossless, Metadata, Notice, Picture, PictureRows, Quality, Target, Tune};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -42,6 +42,9 @@ pub(crate) struct Encode {
     /// How much work goes into a smaller file at the same quality, 0 to 5
     #[arg(short, long, value_name = "0..5", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=5))]
     effort: u8,
+    /// What an effort above 0 is for: psnr, or visual, which is better to look at (and by SSIMULACRA2 and MS-SSIM) than in numbers
+    #[arg(long, value_name = "WHAT", default_value = "psnr")]
+    tune: TuneFor,
     /// Whole file of at most this size, and as close to it as can be; K and M stand for KiB and MiB
     #[arg(long, value_name = "BYTES", value_parser = super::parse_bytes, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     size: Option<u64>,
@@ -89,6 +92,15 @@ enum When {
     Never,
 }
 
+/// What latents are refined for.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum TuneFor {
+    /// The squared error of red, green and blue
+    Psnr,
+    /// The look
+    Visual,
+}
+
 /// Which metadata not to keep.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
 enum Strip {
@@ -106,6 +118,9 @@ impl Encode {
             (None, None) => Quality::default(),
         };
         self.refuse_loose_values()?;
+        if self.tune == TuneFor::Visual && self.effort == 0 {
+            return Err(Failure::usage("--tune visual needs an effort: add --effort 3, or another from 1 to 5"));
+        }
         let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, "aei", |extension| FileFormat::from_extension(extension).is_some())?;
         session.check_outputs(&jobs)?;
         let device = self.device.device()?;
@@ -149,6 +164,10 @@ impl Encode {
                 When::Never => Lossless::Never,
             })
             .effort(self.effort)?
+            .tune(match self.tune {
+                TuneFor::Psnr => Tune::Psnr,
+                TuneFor::Visual => Tune::Visual,
+            })
             .tile_size(self.tile_size)?
             .preview(self.preview)
             .max_memory(session.limits.max_memory)

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::tune::{self, Tune};
 use super::{Canvas, HALO, Refiner, Tile, power_of_two};
 use crate::Result;
 use crate::net::{Engine, OUTPUTS, SynthesisTape, Tensor, sat16};
@@ -156,8 +157,8 @@ impl Refiner<'_> {
         Ok(features)
     }
 
-    /// Makes samples of a part to their errors, 0 where nobody looks, in units of `2^-pixel_fraction`. Gives the sum of the squares in its core, that of all, and
-    /// how many there are.
+    /// Makes samples of a part to their errors, 0 where nobody looks, in units of `2^-pixel_fraction`, weighted as [`Tune`] has it. Gives the sum of the squares in its
+    /// core, that of all, and how many there are.
     fn errors(&self, canvas: &Canvas<'_>, part: &Part, samples: &mut Tensor) -> (u64, u64, u64) {
         let header = self.model.header();
         let (input_shift, fraction) = (header.input_shift, header.pixel_fraction);
@@ -177,16 +178,38 @@ impl Refiner<'_> {
                     continue;
                 }
                 let original = &canvas.cells[(cell_row * 2 * canvas.columns + cell_column) * OUTPUTS..][..OUTPUTS];
-                let mut sum = 0;
+                let weight = match self.tune {
+                    Tune::Psnr => 1.0,
+                    Tune::Visual => {
+                        let lines = original.chunks_exact(24).take(lines).flat_map(|line| line[..3 * pixels].chunks_exact(3));
+                        tune::weight(lines.map(|p| [target(p[0]), target(p[1]), target(p[2])]), (1 << fraction) as f32)
+                    }
+                };
+                let (mut sum, mut weighted) = (0, 0.0);
                 for (line, (samples, original)) in cell.chunks_exact_mut(24).zip(original.chunks_exact(24)).enumerate() {
                     let visible = if line < lines { 3 * pixels } else { 0 };
                     samples[visible..].fill(0);
-                    for (sample, original) in samples[..visible].iter_mut().zip(original) {
-                        let error = i32::from(*sample).clamp(0, white) - target(*original);
-                        sum += (error * error) as u64;
-                        *sample = sat16(error.into());
+                    let error = |sample: i16, original: i16| i32::from(sample).clamp(0, white) - target(original);
+                    match self.tune {
+                        Tune::Psnr => {
+                            for (sample, original) in samples[..visible].iter_mut().zip(original) {
+                                let error = error(*sample, *original);
+                                sum += (error * error) as u64;
+                                *sample = sat16(error.into());
+                            }
+                        }
+                        Tune::Visual => {
+                            for (pixel, original) in samples[..visible].chunks_exact_mut(3).zip(original.chunks_exact(3)) {
+                                let errors = std::array::from_fn(|c| error(pixel[c], original[c]));
+                                for ((sample, error), half) in pixel.iter_mut().zip(errors).zip(tune::weighted(errors, weight)) {
+                                    weighted += half * error as f32;
+                                    *sample = sat16(((half + 0.5).floor() as i32).into());
+                                }
+                            }
+                        }
                     }
                 }
+                sum += weighted.max(0.0) as u64;
                 all += sum;
                 count += (3 * lines * pixels) as u64;
                 if part.core_rows.contains(&(cell_row / 2)) && part.core_columns.contains(&(cell_column / 2)) {

@@ -7,6 +7,7 @@
 
 mod distortion;
 mod rate;
+mod tune;
 
 use super::latents::{LatentRows, RowSource};
 use super::tile_latents;
@@ -21,6 +22,7 @@ use crate::picture::try_filled;
 use crate::{Error, Result};
 use distortion::{Curvature, Distortion, PART, Part, parts};
 use rate::{Rate, RateModel};
+pub use tune::Tune;
 
 /// `2^n`, exactly.
 fn power_of_two(n: i32) -> f64 {
@@ -77,9 +79,9 @@ pub(super) struct RowRefiner<'a> {
 
 impl<'a> RowRefiner<'a> {
     /// `None` where the effort is 0.
-    pub(super) fn new(model: &'a Model, quality: Quality, effort: u8, skip_below: Option<u8>) -> Result<Option<Self>> {
+    pub(super) fn new(model: &'a Model, quality: Quality, effort: u8, tune: Tune, skip_below: Option<u8>) -> Result<Option<Self>> {
         let Some(effort) = usize::from(effort.min(MAX_EFFORT)).checked_sub(1) else { return Ok(None) };
-        Ok(Some(Self { refiner: Refiner::new(model, quality, SCHEDULES[effort], skip_below)?, above: Vec::new() }))
+        Ok(Some(Self { refiner: Refiner::new(model, quality, SCHEDULES[effort], tune, skip_below)?, above: Vec::new() }))
     }
 
     /// Puts better latents in place of `y`, which were taken from `latents` last, and says for each tile what they were refined for.
@@ -183,6 +185,7 @@ struct Refiner<'a> {
     /// Of [`lambda`].
     lambda: f64,
     schedule: Schedule,
+    tune: Tune,
     skip_below: Option<u8>,
 }
 
@@ -218,9 +221,9 @@ impl Moving {
 }
 
 impl<'a> Refiner<'a> {
-    fn new(model: &'a Model, quality: Quality, schedule: Schedule, skip_below: Option<u8>) -> Result<Self> {
+    fn new(model: &'a Model, quality: Quality, schedule: Schedule, tune: Tune, skip_below: Option<u8>) -> Result<Self> {
         let (synthesis, rate) = (model.synthesis_gradient()?, RateModel::new(model)?);
-        Ok(Self { model, synthesis, rate, quality: quality.get(), lambda: lambda(quality), schedule, skip_below })
+        Ok(Self { model, synthesis, rate, quality: quality.get(), lambda: lambda(quality), schedule, tune, skip_below })
     }
 
     /// Better latents for a tile of the canvas. `stop` is asked now and then whether to go on.

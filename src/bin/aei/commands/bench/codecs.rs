@@ -11,6 +11,7 @@ use clap::ValueEnum;
 pub(super) enum Family {
     Aei,
     AeiEffort,
+    AeiVisual,
     Jpeg,
     Mozjpeg,
     Webp,
@@ -23,6 +24,7 @@ impl Family {
         match self {
             Self::Aei => &[Codec::Aei],
             Self::AeiEffort => &[Codec::AeiEffort],
+            Self::AeiVisual => &[Codec::AeiVisual],
             Self::Jpeg => &[Codec::Jpeg],
             Self::Mozjpeg => &[Codec::Mozjpeg420, Codec::Mozjpeg444],
             Self::Webp => &[Codec::Webp],
@@ -38,6 +40,7 @@ pub(super) enum Codec {
     Aei,
     /// With all the work that it can put into a file.
     AeiEffort,
+    AeiVisual,
     Jpeg,
     Mozjpeg420,
     Mozjpeg444,
@@ -58,6 +61,7 @@ impl Codec {
         match self {
             Self::Aei => "aei",
             Self::AeiEffort => "aei-effort",
+            Self::AeiVisual => "aei-visual",
             Self::Jpeg => "jpeg",
             Self::Mozjpeg420 => "mozjpeg-420",
             Self::Mozjpeg444 => "mozjpeg-444",
@@ -73,6 +77,7 @@ impl Codec {
         match self {
             Self::Aei => "aei",
             Self::AeiEffort => "aei, effort 5",
+            Self::AeiVisual => "aei, effort 5, tune visual",
             Self::Jpeg => "JPEG",
             Self::Mozjpeg420 => "mozjpeg 4:2:0",
             Self::Mozjpeg444 => "mozjpeg 4:4:4",
@@ -87,6 +92,7 @@ impl Codec {
         match self {
             Self::Aei => "#e11d48",
             Self::AeiEffort => "#8f0d2e",
+            Self::AeiVisual => "#5b0a78",
             Self::Jpeg => "#57606a",
             Self::Mozjpeg420 => "#8a5a00",
             Self::Mozjpeg444 => "#d99a00",
@@ -102,6 +108,7 @@ impl Codec {
         match self {
             Self::Aei => "--quality-index",
             Self::AeiEffort => "--effort 5 --quality-index",
+            Self::AeiVisual => "--effort 5 --tune visual --quality-index",
             Self::Jpeg => "quality; 4:4:4, baseline, standard Huffman tables",
             Self::Mozjpeg420 => "quality; 4:2:0, progressive, trellis, optimised scans",
             Self::Mozjpeg444 => "quality; 4:4:4, progressive, trellis, optimised scans",
@@ -115,7 +122,7 @@ impl Codec {
     /// Settings from small files to good pictures. Ladders are spaced evenly along these.
     fn knots(self) -> [f64; 8] {
         match self {
-            Self::Aei | Self::AeiEffort => [0., 9., 18., 27., 36., 45., 54., 63.],
+            Self::Aei | Self::AeiEffort | Self::AeiVisual => [0., 9., 18., 27., 36., 45., 54., 63.],
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => [5., 12., 25., 40., 60., 75., 87., 95.],
             Self::Webp => [0., 10., 25., 45., 65., 80., 90., 97.],
             Self::Avif | Self::AvifSsim => [58., 50., 43., 36., 29., 22., 15., 8.],
@@ -142,7 +149,7 @@ impl Codec {
 
     fn extension(self) -> &'static str {
         match self {
-            Self::Aei | Self::AeiEffort => "aei",
+            Self::Aei | Self::AeiEffort | Self::AeiVisual => "aei",
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => "jpg",
             Self::Webp => "webp",
             Self::Avif | Self::AvifSsim => "avif",
@@ -160,9 +167,10 @@ impl Codec {
             line
         };
         match self {
-            Self::Aei | Self::AeiEffort => {
+            Self::Aei | Self::AeiEffort | Self::AeiVisual => {
                 let effort = if self == Self::Aei { "--effort=0" } else { "--effort=5" };
-                aei.line(words!["encode", "-Q", "-f", "-j", "1", "--lossless=never", effort, "--quality-index", number, input, "-o", file])
+                let tune = if self == Self::AeiVisual { "--tune=visual" } else { "--tune=psnr" };
+                aei.line(words!["encode", "-Q", "-f", "-j", "1", "--lossless=never", effort, tune, "--quality-index", number, input, "-o", file])
             }
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => words![&aei.program, "bench", "worker", "jpeg-encode", self.id(), number, input, file],
             Self::Webp => words!["cwebp", "-quiet", "-m", "6", "-q", number, input, "-o", file],
@@ -175,7 +183,7 @@ impl Codec {
     /// Decodes to a file that aei reads, the one that [`Codec::decoded`] names, with one thread.
     pub(super) fn decode(self, aei: &Aei, input: &Path, output: &Path) -> Vec<OsString> {
         match self {
-            Self::Aei | Self::AeiEffort => aei.line(words!["decode", "-Q", "-f", "-j", "1", input, "-o", output]),
+            Self::Aei | Self::AeiEffort | Self::AeiVisual => aei.line(words!["decode", "-Q", "-f", "-j", "1", input, "-o", output]),
             Self::Jpeg | Self::Mozjpeg420 | Self::Mozjpeg444 => words![&aei.program, "bench", "worker", "jpeg-decode", self.id(), input, output],
             Self::Webp => words!["dwebp", "-quiet", "-ppm", input, "-o", output],
             Self::Avif | Self::AvifSsim => words!["avifdec", "-j", "1", "--png-compress", "0", input, output],
@@ -192,7 +200,7 @@ impl Codec {
     /// Version of the codec, or what is missing.
     pub(super) fn version(self, aei: &Aei) -> Result<String, String> {
         match self {
-            Self::Aei | Self::AeiEffort => Ok(aei.version.clone()),
+            Self::Aei | Self::AeiEffort | Self::AeiVisual => Ok(aei.version.clone()),
             Self::Jpeg => Ok(format!("crate image {}", locked_version("image"))),
             Self::Mozjpeg420 | Self::Mozjpeg444 => Ok(format!("crate mozjpeg-sys {}", locked_version("mozjpeg-sys"))),
             Self::Webp => {
