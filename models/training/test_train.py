@@ -127,7 +127,9 @@ def test_a_grown_network_computes_the_same() -> None:
         torch.nn.init.normal_(p, std=0.1)
     bigger = model.grow(net, n8=5, n16=3, a8=4, n_trunk=4).eval()
     assert bigger.config == tiny.CONFIG | dict(n8=5, n16=3, a8=4, n_trunk=4)
-    assert [len(part) for part in (bigger.analysis.first, bigger.analysis.second, bigger.analysis.tail, bigger.synthesis.first, bigger.synthesis.second, bigger.synthesis.head, bigger.entropy.trunk)] == [2, 2, 4, 2, 3, 5, 4]
+    there, back = bigger.analysis, bigger.synthesis
+    parts = there.first, there.second, there.tail, back.first, back.second, back.head, bigger.entropy.trunk
+    assert [len(part) for part in parts] == [2, 2, 4, 2, 3, 5, 4]
     x, q = torch.rand(2, 3, 64, 128), torch.tensor([3.0, 50.0])
     for a, b in zip(net(x, q), bigger(x, q)):
         assert torch.equal(a, b)

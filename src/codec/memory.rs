@@ -8,8 +8,8 @@ pub(super) fn features(positions: u64, channels: usize) -> u64 {
     positions * channels as u64 * size_of::<i16>() as u64
 }
 
-/// What a transform with these blocks, analysis or synthesis, of a picture holds that has so many columns of latents: each block its last rows, and five bands of features at 1/8 while a band goes
-/// through, with the engine's pool.
+/// What a transform with these blocks, analysis or synthesis, of a picture holds that has so many columns of latents: each block its last rows, and five bands of
+/// features at 1/8 while a band goes through, with the engine's pool.
 pub(super) fn transform(h: &Header, blocks: Blocks, columns: u64) -> u64 {
     let wide = h.c8.max(h.c16 / 2);
     features(2 * columns, wide * (5 * (BAND + 2) + 3 * blocks.n8()) + OUTPUTS * 2 * BAND)
