@@ -38,7 +38,7 @@ impl EntropyCoding {
         let noise: Vec<u8> = (0..count * 2).flat_map(|_| (random(&mut state) | 1).to_le_bytes()).collect();
         let mut decoder = StreamDecoder::new(TileCode { skip_below: 0, stream: &noise }, model.tables())?;
         let header = model.header();
-        let indices = (header.skip_below..header.scales).cycle();
+        let indices = (model.encoder()?.skip_below..header.scales).cycle();
         let symbols = indices.take(count).map(|index| Ok((decoder.value(index)?, index))).collect::<Result<_>>()?;
         Ok(Self { model, symbols })
     }

@@ -15,7 +15,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 /// A kilobyte that claims four gigapixels, with everything in place up to the first tile.
 #[test]
 fn a_small_file_that_claims_much_costs_little() {
-    let digits = include_str!("../models/aei1/model.aem.sha256");
+    let digits = include_str!("../models/aei1/model.aem.id");
     let model: Vec<u8> = (0..8).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).unwrap()).collect();
     let mut file = b"\x89AEI\r\n\x1a\n".to_vec();
     let mut chunk = |kind: &[u8; 4], payload: &[u8]| {

@@ -5,6 +5,7 @@ picture of random symbols are made here, the way SPEC.md defines them.
 """
 
 import contextlib
+import hashlib
 import io
 import struct
 import tempfile
@@ -107,9 +108,13 @@ def aei_file(*chunks):
 # --- A small random model ---------------------------------------------------------------
 
 SMALL = {"version": 1, "c8": 16, "c16": 32, "m": 64, "nz": 16, "ce": 48, "n8_first": 1,
-         "n8_second": 2, "n16": 1, "n_trunk": 1, "n_z": 1, "a8_first": 2,
-         "a8_second": 0, "a16": 2, "qualities": 64, "scales": 5, "skip_below": 2, "y_fraction": 5, "z_shift": 7, "index_shift": 12,
-         "index_offset": 2, "pixel_fraction": 6, "input_shift": 6, "y_input_fraction": 8}
+         "n8_second": 2, "n16": 1, "n_trunk": 1, "n_z": 1, "qualities": 64, "scales": 5,
+         "y_fraction": 5, "z_shift": 7, "index_shift": 12, "index_offset": 2,
+         "pixel_fraction": 6}
+# What encoders need besides.
+ENCODER = {"a8_first": 2, "a8_second": 0, "a16": 2, "skip_below": 2, "input_shift": 6,
+           "y_input_fraction": 8}
+SKIP_BELOW = 2
 
 
 class ModelMaker:
@@ -117,6 +122,7 @@ class ModelMaker:
 
     def __init__(self, seed=1, **changes):
         self.rng = np.random.default_rng(seed)
+        self.e = {n: changes.pop(n, value) for n, value in ENCODER.items()}
         self.d = {**SMALL, **changes}
 
     def layer(self, kind, inputs, outputs):
@@ -154,7 +160,7 @@ class ModelMaker:
 
     def chunks(self, name=b"small"):
         d = self.d
-        mhdr = struct.pack("<6H18B", *d.values()) + bytes([len(name)]) + name
+        mhdr = struct.pack("<6H12B", *d.values()) + bytes([len(name)]) + name
         zidx = self.rng.integers(0, d["scales"], (64, d["nz"])).astype("u1").tobytes()
         m, c8, c16, ce, nz = d["m"], d["c8"], d["c16"], d["ce"], d["nz"]
         entr = (self.dense(nz, 4 * ce) + self.block(ce) + self.dense(ce, 4 * ce)
@@ -170,9 +176,10 @@ class ModelMaker:
         synt = (self.gain(m) + self.dense(m, c16) + blocks(d["n16"], c16)
                 + self.dense(c16, 4 * c8) + blocks(d["n8_first"], c8) + self.gain(c8)
                 + blocks(d["n8_second"], c8) + self.dense(c8, 192))
-        enco = (self.dense(192, c8) + blocks(d["a8_first"], c8) + self.gain(c8)
-                + blocks(d["a8_second"], c8) + self.dense(4 * c8, c16)
-                + blocks(d["a16"], c16) + self.dense(c16, m) + self.gain(m)
+        e = self.e
+        enco = (bytes(e.values()) + self.dense(192, c8) + blocks(e["a8_first"], c8)
+                + self.gain(c8) + blocks(e["a8_second"], c8) + self.dense(4 * c8, c16)
+                + blocks(e["a16"], c16) + self.dense(c16, m) + self.gain(m)
                 + self.dense(m, ce) + self.block(ce) + self.dense(4 * ce, ce)
                 + self.block(ce) + self.dense(4 * ce, nz))
         return {b"MHDR": mhdr, b"TABL": self.tables(), b"ZIDX": zidx, b"ENTR": entr,
@@ -520,8 +527,13 @@ class ModelTest(TestCase):
                          struct.unpack_from("<i", entr, 6 + 192 + 12)[0])
         self.assertEqual(layer.weights[5, 7],
                          struct.unpack_from("<h", entr, 6 + 192 * 5 + 2 * (7 * 16 + 5))[0])
+        # The id is of what decodes: what encoders need and notes do not count.
         del chunks[b"enco"], chunks[b"note"]
-        parse_model(model_file({b"abcd": b"unknown", **chunks}))
+        bare = model_file(chunks)
+        self.assertEqual(model.id, hashlib.sha256(bare).digest()[:8])
+        for data in (bare, model_file({b"abcd": b"unknown", **chunks})):
+            self.assertEqual(parse_model(data).id, model.id)
+        self.assertNotEqual(parse_model(model_file(ModelMaker().chunks())).id, model.id)
         for n in ("n8_first", "n8_second", "n16", "n_trunk", "n_z", "a8_first",
                   "a8_second", "a16"):
             parse_model(model_file(ModelMaker(**{n: 0}).chunks()))
@@ -531,13 +543,13 @@ class ModelTest(TestCase):
                 ("4.1", (b"MHDR", 0, b"\2")),
                 ("4.1", (b"MHDR", 2, b"\x18")),
                 ("4.1", (b"MHDR", 6, b"\x50")),
-                ("4.1", (b"MHDR", 20, b"\x3f")),
-                ("4.1", (b"MHDR", 19, b"\x11")),
-                ("4.1", (b"MHDR", 23, b"\7")),
-                ("4.1", (b"MHDR", 30, b"\0")),
-                ("4.1", (b"MHDR", 31, b"\xff")),
-                ("4", (b"MHDR", 30, b"\7")),
-                ("4", (b"MHDR", 30, b"\4")),
+                ("4.1", (b"MHDR", 17, b"\x3f")),
+                ("4.1", (b"MHDR", 16, b"\x11")),
+                ("4.1", (b"MHDR", 19, b"\7")),
+                ("4.1", (b"MHDR", 24, b"\0")),
+                ("4.1", (b"MHDR", 25, b"\xff")),
+                ("4", (b"MHDR", 24, b"\7")),
+                ("4", (b"MHDR", 24, b"\4")),
                 ("4.2", (b"TABL", 0, b"\0\0")),
                 ("4.2", (b"TABL", 0, b"\0\x20")),
                 ("4.2", (b"TABL", 2, b"\0\0")),
@@ -553,7 +565,10 @@ class ModelTest(TestCase):
                 ("4.3", (b"SYNT", 0, b"\0")),
                 ("4.3", (b"SYNT", 0, b"\x29")),
                 ("R4.2", (b"SYNT", 4, b"\0\0\0\1")),
-                ("R4.1", (b"enco", 6, b"\0"))):
+                ("4.4", (b"enco", 0, b"\x11")),
+                ("4.4", (b"enco", 3, b"\6")),
+                ("4.4", (b"enco", 5, b"\4")),
+                ("R4.1", (b"enco", 12, b"\0"))):
             with self.subTest(change), self.refuses(rule):
                 parse_model(self.changed(*change))
 
@@ -594,20 +609,21 @@ class PictureTest(TestCase):
         streams, latents = [], []
         for columns in (16, 4):
             source = RandomSource(rng, model.tables)
-            latents.append(decode.decode_latents(model, 9, 8, columns, source))
+            latents.append(decode.decode_latents(
+                model, 9, 8, columns, source, SKIP_BELOW))
             streams.append(source.stream())
         data = aei_file(
             chunk(b"HEAD", head(300, 70, channels=channels, quality=9, model_id=model.id)),
             tidx(*streams),
-            *(tile(n | model.dims.skip_below << 24, s) for n, s in enumerate(streams)))
+            *(tile(n | SKIP_BELOW << 24, s) for n, s in enumerate(streams)))
         return data, latents
 
     def test_random_symbols_come_back(self):
         data, latents = self.picture()
         for number, ((skip, stream), columns) in enumerate(zip(parse_file(data).tiles, (16, 4))):
-            self.assertEqual(skip, self.model.dims.skip_below)
+            self.assertEqual(skip, SKIP_BELOW)
             source = AnsDecoder(stream, self.model.tables)
-            y_hat = decode.decode_latents(self.model, 9, 8, columns, source)
+            y_hat = decode.decode_latents(self.model, 9, 8, columns, source, skip)
             source.finish()
             self.assertTrue(np.array_equal(y_hat, latents[number]))
         self.assertGreater(len(np.unique(y_hat)), 300)  # the test is not an empty one
@@ -626,9 +642,10 @@ class PictureTest(TestCase):
         skips nothing and with one that skips."""
         for skip_below in (0, 2):
             model = parse_model(model_file(
-                ModelMaker(skip_below=skip_below, y_fraction=6).chunks()))
+                ModelMaker(y_fraction=6).chunks()))
             source = RandomSource(np.random.default_rng(5), model.tables)
-            y_hat = decode.decode_latents(model, 0, 4, 8, source).astype(np.int64)
+            y_hat = decode.decode_latents(
+                model, 0, 4, 8, source, skip_below).astype(np.int64)
             d, net, taken = model.dims, model.entropy, iter(zip(source.indices, source.chosen))
 
             def value(index):

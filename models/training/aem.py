@@ -5,6 +5,7 @@ a 32-bit accumulator; the writer goes through the same checks.
 """
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -41,34 +42,27 @@ class Header:
     n16: int
     n_trunk: int
     n_z: int
-    a8_first: int
-    a8_second: int
-    a16: int
     qualities: int = 64
     scales: int = 64
-    skip_below: int = 3
     y_fraction: int = 5
     z_shift: int = 7
     index_shift: int = 6
     index_offset: int = 16
     pixel_fraction: int = 6
-    input_shift: int = 6
-    y_input_fraction: int = 8
     name: str = "aei1"
 
     VERSION = 1
     WIDE = ("c8", "c16", "m", "nz", "ce")
-    BLOCKS = ("n8_first", "n8_second", "n16", "n_trunk", "n_z", "a8_first", "a8_second", "a16")
+    BLOCKS = ("n8_first", "n8_second", "n16", "n_trunk", "n_z")
 
     def check(self) -> None:
         for key in self.WIDE:
             step = 64 if key == "m" else 16
             value = getattr(self, key)
             require(value % step == 0 and step <= value <= 1024, f"{key} = {value} is not a multiple of {step} in {step}..1024")
-        limits = dict.fromkeys(self.BLOCKS, (0, 16)) | dict(qualities=(64, 64), scales=(1, 64), skip_below=(0, self.scales), y_fraction=(0, 6))
-        limits |= dict(z_shift=(0, 8), index_shift=(1, 14), index_offset=(0, 63), pixel_fraction=(1, 6), input_shift=(0, 6), y_input_fraction=(self.y_fraction, 12))
-        for key, (low, high) in limits.items():
-            require(low <= getattr(self, key) <= high, f"{key} = {getattr(self, key)} is not in {low}..{high}")
+        limits = dict.fromkeys(self.BLOCKS, (0, 16)) | dict(qualities=(64, 64), scales=(1, 64), y_fraction=(0, 6))
+        limits |= dict(z_shift=(0, 8), index_shift=(1, 14), index_offset=(0, 63), pixel_fraction=(1, 6))
+        check_limits(self, limits)
         require(1 <= len(self.name.encode()) <= 32, "the name has 1 to 32 bytes")
 
     def to_bytes(self) -> bytes:
@@ -83,7 +77,7 @@ class Header:
         reader = Reader(data)
         version, *wide = reader.unpack("<6H")
         require(version == cls.VERSION, f"version {version} of the model file is unknown")
-        narrow = reader.unpack("<18B")
+        narrow = reader.unpack("<12B")
         (length,) = reader.unpack("<B")
         name = reader.take(length)
         reader.finish("MHDR")
@@ -93,6 +87,39 @@ class Header:
             raise ModelError("the name is not UTF-8") from error
         header.check()
         return header
+
+
+@dataclass(frozen=True)
+class EncoderHeader:
+    """The beginning of `enco` (4.4), in the order of the file: what encoding alone needs. The defaults of the constants are those of `aei1`."""
+
+    a8_first: int
+    a8_second: int
+    a16: int
+    skip_below: int = 3
+    input_shift: int = 6
+    y_input_fraction: int = 8
+
+    BLOCKS = ("a8_first", "a8_second", "a16")
+    BYTES = 6
+
+    def check(self, h: Header) -> None:
+        check_limits(self, dict.fromkeys(self.BLOCKS, (0, 16)) | dict(skip_below=(0, h.scales), input_shift=(0, 6), y_input_fraction=(h.y_fraction, 12)))
+
+    def to_bytes(self, h: Header) -> bytes:
+        self.check(h)
+        return bytes(getattr(self, f.name) for f in fields(self))
+
+    @classmethod
+    def read(cls, reader: Reader, h: Header) -> EncoderHeader:
+        header = cls(*reader.take(cls.BYTES))
+        header.check(h)
+        return header
+
+
+def check_limits(header: Header | EncoderHeader, limits: dict[str, tuple[int, int]]) -> None:
+    for key, (low, high) in limits.items():
+        require(low <= getattr(header, key) <= high, f"{key} = {getattr(header, key)} is not in {low}..{high}")
 
 
 @dataclass
@@ -232,12 +259,12 @@ def synthesis_layout(h: Header) -> Iterator[tuple[type, int, int]]:
     yield Layer, 192, h.c8
 
 
-def encoder_layout(h: Header) -> Iterator[tuple[type, int, int]]:
+def encoder_layout(h: Header, e: EncoderHeader) -> Iterator[tuple[type, int, int]]:
     """(kind, outputs, inputs) of every record of `enco` (4.4): analysis, then hyper-analysis."""
     yield Layer, h.c8, 192
-    yield from _at_eighth(h, h.a8_first, h.a8_second)
+    yield from _at_eighth(h, e.a8_first, e.a8_second)
     yield Layer, h.c16, 4 * h.c8
-    for _ in range(h.a16):
+    for _ in range(e.a16):
         yield Block, h.c16, h.c16
     yield Layer, h.m, h.c16
     yield Gain, h.m, h.m
@@ -280,6 +307,22 @@ def read_records(data: bytes, layout: Iterator[tuple[type, int, int]], chunk: st
 
 
 @dataclass
+class Encoder:
+    """What encoding alone needs: `enco`."""
+
+    header: EncoderHeader
+    records: list[Record]
+
+    def to_bytes(self, h: Header) -> bytes:
+        return self.header.to_bytes(h) + write_records(self.records, encoder_layout(h, self.header), "enco")
+
+    @classmethod
+    def from_bytes(cls, data: bytes, h: Header) -> Encoder:
+        header = EncoderHeader.read(Reader(data), h)
+        return cls(header, read_records(data[EncoderHeader.BYTES:], encoder_layout(h, header), "enco", h.qualities))
+
+
+@dataclass
 class Model:
     """A whole model file. `tables[i]` holds the 2R + 2 probabilities (unit 1/65536) of scale index i, `z_index` is u8 [qualities, nz]."""
 
@@ -288,7 +331,7 @@ class Model:
     z_index: np.ndarray
     entropy: list[Record]
     synthesis: list[Record]
-    encoder: list[Record] | None = None
+    encoder: Encoder | None = None
     note: dict[str, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
@@ -299,7 +342,7 @@ class Model:
         out.append(chunk(b"ENTR", write_records(self.entropy, entropy_layout(h), "ENTR")))
         out.append(chunk(b"SYNT", write_records(self.synthesis, synthesis_layout(h), "SYNT")))
         if self.encoder is not None:
-            out.append(chunk(b"enco", write_records(self.encoder, encoder_layout(h), "enco")))
+            out.append(chunk(b"enco", self.encoder.to_bytes(h)))
         if self.note:
             out.append(chunk(b"note", "".join(f"{key}: {value}\n" for key, value in self.note.items()).encode()))
         return b"".join([*out, chunk(b"MEND", b"")])
@@ -315,7 +358,7 @@ class Model:
             h, read_tables(chunks["TABL"], h.scales), z_index.reshape(h.qualities, h.nz),
             read_records(chunks["ENTR"], entropy_layout(h), "ENTR", h.qualities),
             read_records(chunks["SYNT"], synthesis_layout(h), "SYNT", h.qualities),
-            read_records(chunks["enco"], encoder_layout(h), "enco", h.qualities) if "enco" in chunks else None, note)
+            Encoder.from_bytes(chunks["enco"], h) if "enco" in chunks else None, note)
 
 
 def chunk(kind: bytes, payload: bytes) -> bytes:
@@ -343,6 +386,18 @@ def read_chunks(data: bytes) -> dict[str, bytes]:
     require(all(n in seen for n in order if n[0].isupper()), "a chunk is missing")
     reader.finish("the file")
     return chunks
+
+
+def model_id(data: bytes) -> str:
+    """The id of a model file, 16 digits: of the SHA-256 of the file without its ancillary chunks, so that it names what decodes."""
+    reader, digest, name = Reader(data[8:]), hashlib.sha256(data[:8]), b""
+    while name != b"MEND":
+        start = reader.at
+        name, length = reader.unpack("<4sI")
+        reader.take(length + 4)
+        if name[:1].isupper():
+            digest.update(reader.data[start:reader.at])
+    return digest.hexdigest()[:16]
 
 
 def write_tables(tables: list[np.ndarray], scales: int) -> bytes:

@@ -26,7 +26,7 @@ QUALITIES = (8, 24, 40, 56)
 @torch.no_grad()
 def code(net: model.Codec, codec: integer.Codec, padded: np.ndarray, q: int) -> tuple[np.ndarray, float]:
     """(8-bit reconstruction [3, H, W], bits) of a picture uint8 [3, H, W] whose sides are multiples of 64."""
-    h, quality = codec.header, torch.tensor([q])
+    e, quality = codec.encoder, torch.tensor([q])
     y = net.analysis(torch.from_numpy(padded.copy())[None].float() / 255, quality)
     z = net.hyper_analysis(y * net.entropy.context_gain) * 4
     bits = 0.0
@@ -34,7 +34,7 @@ def code(net: model.Codec, codec: integer.Codec, padded: np.ndarray, q: int) -> 
     def cost(values: torch.Tensor, index: np.ndarray) -> torch.Tensor:
         """Counts the bits of values [C, H, W]; those that are not coded become 0."""
         nonlocal bits
-        coded = index >= h.skip_below
+        coded = index >= e.skip_below
         bits += codec.cost(values.numpy()[coded], index[coded])[0].sum()
         return values * torch.from_numpy(coded)
 
@@ -51,7 +51,7 @@ def code(net: model.Codec, codec: integer.Codec, padded: np.ndarray, q: int) -> 
         mask = model.groups_mask(k, *y.shape[2:], y.shape[1], y.device)[0]
         mean, index = (v[0] for v in net.entropy.step(k, features, y_hat))
         index = index.round().long().numpy()
-        fine = ((y[0] - mean) * 2 ** h.y_input_fraction).double().numpy()
+        fine = ((y[0] - mean) * 2 ** e.y_input_fraction).double().numpy()
         values = torch.from_numpy(codec.rounded(fine, index)).float()
         coded = torch.zeros_like(values)
         coded[mask] = cost(values[mask], index[mask.numpy()])

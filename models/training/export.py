@@ -2,7 +2,7 @@
 
     python export.py CHECKPOINT OUT.aem --calibrate FOLDER [--name aei1]
 
-The file has the format of format-spec/SPEC.md, section 4; beside it goes OUT.aem.sha256, whose first 16 digits are the model id. The same
+The file has the format of format-spec/SPEC.md, section 4; beside it goes OUT.aem.id, the model id. The same
 checkpoint and pictures give the same bytes: the float network runs on one thread, and what is measured only decides quarter powers of two.
 """
 from __future__ import annotations
@@ -41,11 +41,16 @@ def load(path: Path) -> tuple[model.Codec, int]:
 
 def header_of(net: model.Codec, name: str, **constants: int) -> aem.Header:
     c = net.counts
-    blocks = c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], c["n_trunk"], c["n_z"], c["a8"] // 2, c["a8"] - c["a8"] // 2, c["a16"]
+    blocks = c["n8"] // 2, c["n8"] - c["n8"] // 2, c["n16"], c["n_trunk"], c["n_z"]
     return aem.Header(c["c8"], c["c16"], c["m"], c["nz"], c["ce"], *blocks, name=name, **constants)
 
 
-def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dict[str, str], entropy: str = "q9") -> aem.Model:
+def encoder_header_of(net: model.Codec, **constants: int) -> aem.EncoderHeader:
+    c = net.counts
+    return aem.EncoderHeader(c["a8"] // 2, c["a8"] - c["a8"] // 2, c["a16"], **constants)
+
+
+def build(net: model.Codec, header: aem.Header, encoder: aem.EncoderHeader, ranges: Ranges | None, note: dict[str, str], entropy: str = "q9") -> aem.Model:
     """The model file of a network; without ranges every tensor of the transforms has 11 fractional bits.
 
     `entropy` is "q9" (six integer and nine fractional bits throughout) or "calibrated" (from the ranges, like the transforms).
@@ -56,7 +61,7 @@ def build(net: model.Codec, header: aem.Header, ranges: Ranges | None, note: dic
     else:
         entropy_net = quantise.entropy_records(net.entropy)
     return aem.Model(header, tables.all_tables(header.scales), quantise.z_index(net.entropy.z_scale), entropy_net,
-                     transforms.synthesis_records(net, header, scales), transforms.encoder_records(net, header, scales), note)
+                     transforms.synthesis_records(net, header, scales), aem.Encoder(encoder, transforms.encoder_records(net, header, encoder, scales)), note)
 
 
 def measure(net: model.Codec, paths: list[Path]) -> Ranges:
@@ -75,7 +80,7 @@ def count_values(built: aem.Model, latents: list[tuple[int, np.ndarray]]) -> lis
     for q, y in latents:
         coded = codec.code_tile(y, q, keep=True)
         for values, index in (coded.symbols, coded.z_symbols):
-            coded_ones = index >= built.header.skip_below
+            coded_ones = index >= built.encoder.header.skip_below
             flat = index[coded_ones].astype(np.int64) * counts.shape[1] + np.minimum(np.abs(values[coded_ones]), LARGEST_COUNTED).astype(np.int64)
             counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
     return list(counts)
@@ -91,13 +96,13 @@ def measure_tables(built: aem.Model, paths: list[Path]) -> None:
 
 
 def write(built: aem.Model, out: Path) -> str:
-    """Write the file and its digest; returns the digest."""
+    """Write the file and its id; returns the id."""
     data = built.to_bytes()
-    digest = hashlib.sha256(data).hexdigest()
+    name = aem.model_id(data)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(data)
-    out.with_name(out.name + ".sha256").write_text(digest + "\n")
-    return digest
+    out.with_name(out.name + ".id").write_text(name + "\n")
+    return name
 
 
 def main() -> None:
@@ -124,11 +129,11 @@ def main() -> None:
     elif a.entropy == "calibrated" or a.tables == "measured":
         p.error("--entropy calibrated and --tables measured need --calibrate")
     note |= {"entropy-network": a.entropy, "tables": a.tables}
-    built = build(net, header_of(net, a.name, skip_below=a.skip_below), ranges, note, a.entropy)
+    built = build(net, header_of(net, a.name), encoder_header_of(net, skip_below=a.skip_below), ranges, note, a.entropy)
     if a.tables == "measured":
         measure_tables(built, paths[::3])
-    digest = write(built, a.out)
-    print(f"{a.out}: {a.out.stat().st_size} bytes, model id {digest[:16]}")
+    name = write(built, a.out)
+    print(f"{a.out}: {a.out.stat().st_size} bytes, model id {name}")
 
 
 if __name__ == "__main__":

@@ -121,13 +121,14 @@ class Codec(Network):
         super().__init__()
         self.model, self.header = model, model.header
         self.costs, self.radius, self.offset = cost_tables(model.tables)
-        self.thresholds = rounding_thresholds(model.tables, self.header.y_input_fraction)
+        if model.encoder is None:
+            raise aem.ModelError("the model file has no analysis")
+        self.encoder = model.encoder.header
+        self.thresholds = rounding_thresholds(model.tables, self.encoder.y_input_fraction)
 
     def analyse(self, picture: np.ndarray, q: int) -> np.ndarray:
         """Picture uint8 [3, H, W], sides multiples of 64 -> y [m, H/16, W/16] in units of 2^-y_input_fraction."""
-        h = self.header
-        assert self.model.encoder is not None, "the model file has no analysis"
-        r = iter(self.model.encoder)
+        h, r = self.encoder, iter(self.model.encoder.records)
         x = unshuffle((2.0 * picture - 255) * 2 ** h.input_shift, 8)
         x = self.layer(x, next(r), "analysis.stem")
         x = self.eighth(x, r, q, "analysis", h.a8_first, h.a8_second)
@@ -148,15 +149,14 @@ class Codec(Network):
 
     def hyper_analyse(self, y: np.ndarray) -> np.ndarray:
         """y of a tile (as `analyse` gives it) -> z [nz, h/4, w/4] in units of 2^-z_shift."""
-        h = self.header
-        r = self.model.encoder[-5:]
+        r = self.model.encoder.records[-5:]
         x = self.sat16(self.to_y_fraction(y), "hyper.input")
         x = self.block(self.layer(x, r[0], "hyper.stem"), r[1], "hyper.0")
         x = self.block(self.layer(unshuffle(x, 2), r[2], "hyper.down"), r[3], "hyper.1")
         return self.layer(unshuffle(x, 2), r[4], "hyper.z")
 
     def to_y_fraction(self, y: np.ndarray) -> np.ndarray:
-        drop = self.header.y_input_fraction - self.header.y_fraction
+        drop = self.encoder.y_input_fraction - self.header.y_fraction
         return shift_round(y.copy(), drop) if drop else y.copy()
 
     def hyper(self, z: np.ndarray) -> np.ndarray:
@@ -201,7 +201,7 @@ class Codec(Network):
 
     def rounded(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
         """The values that the encoder codes for numbers of 2^-y_input_fraction (section 6): the nearest, or the next towards zero where that is cheaper."""
-        one = 2.0 ** self.header.y_input_fraction
+        one = 2.0 ** self.encoder.y_input_fraction
         n = np.floor(np.abs(x) / one + 0.5)
         threshold = self.thresholds[index, np.minimum(n, ROUNDING_VALUES + 1).astype(np.int64)]
         return np.where(np.abs(x) - n * one < threshold, n - 1, n) * np.sign(x)
@@ -211,13 +211,13 @@ class Codec(Network):
         h = self.header
         coded = Coded(np.zeros(y.shape), 0.0, 0.0)
         features = self.hyper(self.code_z(self.hyper_analyse(y), q, coded, keep))
-        to_fine = 2.0 ** (h.y_input_fraction - h.y_fraction)
+        to_fine = 2.0 ** (self.encoder.y_input_fraction - h.y_fraction)
         symbols = np.zeros((2, *y.shape), np.int64) if keep else None
         for k in range(4):
             mask = groups_mask(k, *y.shape[1:], h.m)
             mean, index = self.step(k, features, np.clip(coded.y_hat, -32768, 32767))
-            value = np.where(index < h.skip_below, 0, self.rounded(y - mean * to_fine, index))
-            shown = mask & (index >= h.skip_below)
+            value = np.where(index < self.encoder.skip_below, 0, self.rounded(y - mean * to_fine, index))
+            shown = mask & (index >= self.encoder.skip_below)
             bits, escapes = self.cost(value[shown], index[shown])
             coded.y_bits += float(bits.sum())
             coded.escapes += escapes
@@ -235,8 +235,8 @@ class Codec(Network):
         for k in range(4):
             mask = groups_mask(k, *z.shape[1:], h.nz)
             mean, index = self.z_step(k, q, np.clip(z_hat, -32768, 32767))
-            value = np.where(index < h.skip_below, 0, np.floor((z - mean) * 2.0 ** -h.z_shift + 0.5))
-            shown = mask & (index >= h.skip_below)
+            value = np.where(index < self.encoder.skip_below, 0, np.floor((z - mean) * 2.0 ** -h.z_shift + 0.5))
+            shown = mask & (index >= self.encoder.skip_below)
             bits, escapes = self.cost(value[shown], index[shown])
             coded.z_bits += float(bits.sum())
             coded.escapes += escapes

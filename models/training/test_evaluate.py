@@ -86,7 +86,7 @@ def models(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
                 "--final-part", "0", "--lr", "3e-3", "--warmup", "10", "--synthetic", "0", "--threads", "1", "--device", "cpu", "--float32"])
     net, _ = export.load(out / "ema.pt")
     ranges = calibrate.measure(net, [calibrate.load(p) for p in sorted(folder.iterdir())], (0, 30, 63))
-    export.write(export.build(net, export.header_of(net, "test"), {k: 2 * v for k, v in ranges.items()}, {"name": "test"}), out / "test.aem")
+    export.write(export.build(net, export.header_of(net, "test"), export.encoder_header_of(net), {k: 2 * v for k, v in ranges.items()}, {"name": "test"}), out / "test.aem")
     return out / "ema.pt", out / "test.aem"
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 
 import pytest
@@ -41,7 +42,7 @@ def picture() -> np.ndarray:
 
 def all_layers(model: aem.Model) -> list[aem.Layer]:
     out: list[aem.Layer] = []
-    for record in [*model.entropy, *model.synthesis, *model.encoder]:
+    for record in [*model.entropy, *model.synthesis, *model.encoder.records]:
         out += record.layers() if isinstance(record, aem.Block) else [record] if isinstance(record, aem.Layer) else []
     return out
 
@@ -58,15 +59,31 @@ def test_model_file_round_trip_section_4(built: aem.Model) -> None:
 
 
 def test_header_round_trip_section_4_1(built: aem.Model) -> None:
-    header = dataclasses.replace(built.header, name="ä1", skip_below=5, pixel_fraction=4)
+    header = dataclasses.replace(built.header, name="ä1", pixel_fraction=4)
     data = header.to_bytes()
     assert aem.Header.from_bytes(data) == header
     assert data[:12] == bytes([1, 0, 32, 0, 32, 0, 64, 0, 16, 0, 16, 0])  # version, c8, c16, m, nz, ce
-    assert data[12:20] == bytes([1, 1, 1, 2, 1, 1, 2, 2])  # blocks: n8_first, n8_second, n16, n_trunk, n_z, a8_first, a8_second, a16
-    assert data[20:30] == bytes([64, 64, 5, 5, 7, 6, 16, 4, 6, 8]) and data[30:] == b"\x03" + "ä1".encode()
-    for wrong in (dict(c8=24), dict(m=96), dict(skip_below=65), dict(y_fraction=7), dict(a16=17), dict(name="")):
+    assert data[12:17] == bytes([1, 1, 1, 2, 1])  # blocks: n8_first, n8_second, n16, n_trunk, n_z
+    assert data[17:24] == bytes([64, 64, 5, 7, 6, 16, 4]) and data[24:] == b"\x03" + "ä1".encode()
+    for wrong in (dict(c8=24), dict(m=96), dict(scales=65), dict(y_fraction=7), dict(n16=17), dict(name="")):
         with pytest.raises(aem.ModelError):
             dataclasses.replace(header, **wrong).to_bytes()
+
+
+def test_encoder_header_round_trip_section_4_4(built: aem.Model) -> None:
+    header = dataclasses.replace(built.encoder.header, skip_below=5)
+    data = header.to_bytes(built.header)
+    assert data == bytes([1, 2, 2, 5, 6, 8])  # blocks: a8_first, a8_second, a16; skip_below, input_shift, y_input_fraction
+    assert aem.EncoderHeader.read(aem.Reader(data), built.header) == header
+    for wrong in (dict(a16=17), dict(skip_below=65), dict(input_shift=7), dict(y_input_fraction=4)):
+        with pytest.raises(aem.ModelError):
+            dataclasses.replace(header, **wrong).to_bytes(built.header)
+
+
+def test_id_is_of_what_decodes_section_4(built: aem.Model) -> None:
+    bare = dataclasses.replace(built, encoder=None, note={}).to_bytes()
+    other = dataclasses.replace(built, header=dataclasses.replace(built.header, name="other")).to_bytes()
+    assert aem.model_id(built.to_bytes()) == aem.model_id(bare) == hashlib.sha256(bare).hexdigest()[:16] != aem.model_id(other)
 
 
 def test_damage_is_found_section_2(built: aem.Model) -> None:
@@ -219,7 +236,7 @@ def test_entropy_network_follows_the_float_network(built: aem.Model, picture: np
 
 
 def test_coding_gives_latents_near_y(built: aem.Model, picture: np.ndarray) -> None:
-    codec = integer.Codec(dataclasses.replace(built, header=dataclasses.replace(built.header, skip_below=0)))
+    codec = integer.Codec(dataclasses.replace(built, encoder=dataclasses.replace(built.encoder, header=dataclasses.replace(built.encoder.header, skip_below=0))))
     y = codec.analyse(picture, 40)
     z = codec.hyper_analyse(y)
     z_hat = codec.code_z(z, 40, integer.Coded(np.zeros(y.shape), 0.0, 0.0))

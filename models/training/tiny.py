@@ -49,7 +49,7 @@ def build(name: str = "tiny", entropy: str = "q9") -> aem.Model:
     """The model file; `entropy` as in `export.build`."""
     net = network()
     ranges = calibrate.measure(net, calibrate.extremes(64)[::5], (0, 63))
-    return export.build(net, export.header_of(net, name), ranges, {"name": name, "purpose": "tests; it was not trained"}, entropy)
+    return export.build(net, export.header_of(net, name), export.encoder_header_of(net), ranges, {"name": name, "purpose": "tests; it was not trained"}, entropy)
 
 
 def main() -> None:
@@ -57,8 +57,8 @@ def main() -> None:
     p.add_argument("out", type=Path)
     a = p.parse_args()
     torch.set_num_threads(1)
-    digest = export.write(build(), a.out)
-    print(f"{a.out}: {a.out.stat().st_size} bytes, model id {digest[:16]}")
+    name = export.write(build(), a.out)
+    print(f"{a.out}: {a.out.stat().st_size} bytes, model id {name}")
 
 
 if __name__ == "__main__":

@@ -136,11 +136,11 @@ def records(stages: list[Stage], scale_in: np.ndarray, scale_out: float, scales:
     return out
 
 
-def encoder_records(net: model.Codec, header: aem.Header, scales: Scales) -> list[aem.Record]:
+def encoder_records(net: model.Codec, header: aem.Header, encoder: aem.EncoderHeader, scales: Scales) -> list[aem.Record]:
     """`enco`: pixels in units of 1/(510 * 2^input_shift) to y in 2^-y_input_fraction, then y / 16 in Q6.9 to z in 2^-z_shift."""
-    pixels = np.full(192, 510.0 * 2 ** header.input_shift)
+    pixels = np.full(192, 510.0 * 2 ** encoder.input_shift)
     hyper_in = np.full(header.m, 2.0 ** header.y_fraction / net.entropy.context_gain)
-    return [*records(analysis_stages(net.analysis), pixels, 2.0 ** header.y_input_fraction, scales),
+    return [*records(analysis_stages(net.analysis), pixels, 2.0 ** encoder.y_input_fraction, scales),
             *records(hyper_analysis_stages(net.hyper_analysis), hyper_in, 4 * 2.0 ** header.z_shift, scales)]
 
 

@@ -63,7 +63,7 @@ def main() -> None:
     net, _ = export.load(a.checkpoint)
     codec = integer.load(str(a.model))
     if a.no_skip:
-        codec.header = dataclasses.replace(codec.header, skip_below=0)
+        codec.encoder = dataclasses.replace(codec.encoder, skip_below=0)
     expected = {(r["picture"], r["quality"]): r for r in json.loads(a.expected.read_text())} if a.expected else {}
     rows, saturated = [], Counter()
     for path in a.pictures:

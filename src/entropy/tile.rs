@@ -178,7 +178,7 @@ pub(crate) fn encode_tile_under(
         let (symbols, _) = code_tile(y, z, model, engine, quality, shape, skip_below)?;
         return Ok(CodedTile { skip_below, stream: symbols.into_stream(model.tables())? });
     }
-    let skip_below = model.header().skip_below;
+    let skip_below = model.encoder()?.skip_below;
     let (symbols, skipped) = code_tile(y, z, model, engine, quality, shape, skip_below)?;
     if !skipped.is_too_much() {
         return Ok(CodedTile { skip_below, stream: symbols.into_stream(model.tables())? });
@@ -225,8 +225,9 @@ fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, quality: u8, 
         Ok((symbol << z_shift) + i32::from(mean))
     })?;
     let (columns, m) = (shape.columns, header.m);
-    let finer = header.y_input_fraction - header.y_fraction;
-    let rounding = Rounding::new(model.tables(), header.y_input_fraction);
+    let y_fraction = model.encoder()?.y_input_fraction;
+    let finer = y_fraction - header.y_fraction;
+    let rounding = Rounding::new(model.tables(), y_fraction);
     let code = |place: Place, index: u8, mean: i16| {
         let y = y[(place.row * columns + place.column) * m + place.channel];
         let residual = y - (i32::from(mean) << finer);
@@ -246,7 +247,7 @@ pub(crate) fn nearest(x: i32, shift: u32) -> i32 {
 pub(crate) fn hyper_latents(y: &[i32], model: &Model, analysis: &Analysis, engine: &Engine, shape: TileShape) -> Result<Vec<i32>> {
     let header = model.header();
     let mut input = engine.tensor(shape.rows, shape.columns, header.m)?;
-    let finer = header.y_input_fraction - header.y_fraction;
+    let finer = model.encoder()?.y_input_fraction - header.y_fraction;
     input.data_mut().iter_mut().zip(y).for_each(|(x, y)| *x = sat16(nearest(*y, finer).into()));
     let v = analysis.hyper(engine, input)?;
     let z = v.data().iter().map(|v| (*v).into()).collect();

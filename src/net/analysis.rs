@@ -1,7 +1,7 @@
 //! Samples to latents (SPEC 6), and latents to hyper-latents.
 
 use super::kernels::Dense;
-use super::model::Header;
+use super::model::{EncoderHeader, Header};
 use super::records::{Block, Gain, Reader};
 use super::stages::{Engine, Stage, pack_down, push_all};
 use super::tensor::Tensor;
@@ -10,7 +10,7 @@ use crate::Result;
 /// Inputs of the first layer: 8 x 8 pixels of three samples.
 pub(crate) const INPUTS: usize = 192;
 
-/// The records of `enco`.
+/// The networks of `enco`.
 pub(crate) struct Analysis {
     stem: Dense,
     first: Vec<Block>,
@@ -26,14 +26,14 @@ pub(crate) struct Analysis {
 }
 
 impl Analysis {
-    pub(crate) fn read(r: &mut Reader<'_>, h: &Header) -> Result<Self> {
+    pub(crate) fn read(r: &mut Reader<'_>, h: &Header, encoder: &EncoderHeader) -> Result<Self> {
         let order: Vec<usize> = (0..8).flat_map(|i| (0..8).flat_map(move |j| (0..3).map(move |c| (c * 8 + i) * 8 + j))).collect();
         let stem = r.dense(INPUTS, h.c8)?.inputs(&order).pack();
-        let first = r.blocks(h.analysis.n8_first, h.c8)?;
+        let first = r.blocks(encoder.analysis.n8_first, h.c8)?;
         let middle_gain = r.gain(h.c8)?;
-        let second = r.blocks(h.analysis.n8_second, h.c8)?;
+        let second = r.blocks(encoder.analysis.n8_second, h.c8)?;
         let down = pack_down(&r.dense(4 * h.c8, h.c16)?, h.c8);
-        let blocks16 = r.blocks(h.analysis.n16, h.c16)?;
+        let blocks16 = r.blocks(encoder.analysis.n16, h.c16)?;
         let tail = r.dense(h.c16, h.m)?.pack();
         let gain = r.gain(h.m)?;
         let hyper_head = r.dense(h.m, h.ce)?.pack();

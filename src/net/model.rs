@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::records::{QUALITIES, Reader};
 use super::{Analysis, EntropyGradient, EntropyNet, Synthesis, SynthesisGradient};
-use crate::container::chunk::Chunks;
+use crate::container::chunk::{Chunk, Chunks};
 use crate::entropy::Tables;
 use crate::{Error, Result};
 
@@ -19,14 +19,14 @@ const SIGNATURE: [u8; 8] = *b"\x89AEM\r\n\x1a\n";
 const EMBEDDED: &[u8] = include_bytes!("../../models/aei1/model.aem");
 /// Written by the export beside the model, so that starting the program need not hash megabytes; a test compares it with the file.
 #[cfg(not(fuzzing))]
-const EMBEDDED_SHA256: &str = include_str!("../../models/aei1/model.aem.sha256");
+const EMBEDDED_ID: &str = include_str!("../../models/aei1/model.aem.id");
 /// Fuzzing is about the code, which a model of some kilobytes goes through a hundred times faster.
 #[cfg(fuzzing)]
 const EMBEDDED: &[u8] = include_bytes!("../../format-spec/vectors/tiny.aem");
 #[cfg(fuzzing)]
-const EMBEDDED_SHA256: &str = include_str!("../../format-spec/vectors/tiny.aem.sha256");
+const EMBEDDED_ID: &str = include_str!("../../format-spec/vectors/tiny.aem.id");
 
-/// Names a model: the first 8 bytes of the SHA-256 of its file.
+/// Names what a model decodes: the first 8 bytes of the SHA-256 of its file without ancillary chunks (SPEC 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ModelId(pub [u8; 8]);
 
@@ -70,17 +70,26 @@ pub(crate) struct Header {
     pub(crate) synthesis: Blocks,
     pub(crate) n_trunk: u8,
     pub(crate) n_z: u8,
-    pub(crate) analysis: Blocks,
     pub(crate) scales: u8,
-    pub(crate) skip_below: u8,
     pub(crate) y_fraction: u32,
     pub(crate) z_shift: u32,
     pub(crate) index_shift: u32,
     pub(crate) index_offset: i32,
     pub(crate) pixel_fraction: u32,
-    pub(crate) input_shift: u32,
-    pub(crate) y_input_fraction: u32,
     name: String,
+}
+
+/// A byte of a header, which has to be in `range`.
+fn number(r: &mut Reader<'_>, range: std::ops::RangeInclusive<u8>) -> Result<u8> {
+    match r.u8()? {
+        n if range.contains(&n) => Ok(n),
+        n => Err(Error::Model(format!("the model is not valid: {n} is not in {range:?}"))),
+    }
+}
+
+fn blocks(r: &mut Reader<'_>) -> Result<Blocks> {
+    let mut count = || number(r, 0..=16);
+    Ok(Blocks { n8_first: count()?, n8_second: count()?, n16: count()? })
 }
 
 impl Header {
@@ -95,17 +104,11 @@ impl Header {
             n => Err(Error::Model(format!("the model is not valid: {n} channels"))),
         };
         let (c8, c16, m, nz, ce) = (channels(16)?, channels(16)?, channels(64)?, channels(16)?, channels(16)?);
-        let mut number = |range: std::ops::RangeInclusive<u8>| match r.u8()? {
-            n if range.contains(&n) => Ok(n),
-            n => Err(Error::Model(format!("the model is not valid: {n} is not in {range:?}"))),
-        };
-        let synthesis = Blocks { n8_first: number(0..=16)?, n8_second: number(0..=16)?, n16: number(0..=16)? };
+        let synthesis = blocks(&mut r)?;
+        let mut number = |range| number(&mut r, range);
         let (n_trunk, n_z) = (number(0..=16)?, number(0..=16)?);
-        let analysis = Blocks { n8_first: number(0..=16)?, n8_second: number(0..=16)?, n16: number(0..=16)? };
         number(QUALITIES as u8..=QUALITIES as u8)?;
         let scales = number(1..=64)?;
-        let skip_below = number(0..=scales)?;
-        let y_fraction = number(0..=6)?;
         let header = Self {
             c8,
             c16,
@@ -115,16 +118,12 @@ impl Header {
             synthesis,
             n_trunk,
             n_z,
-            analysis,
             scales,
-            skip_below,
-            y_fraction: y_fraction.into(),
+            y_fraction: number(0..=6)?.into(),
             z_shift: number(0..=8)?.into(),
             index_shift: number(1..=14)?.into(),
             index_offset: number(0..=63)?.into(),
             pixel_fraction: number(1..=6)?.into(),
-            input_shift: number(0..=6)?.into(),
-            y_input_fraction: number(y_fraction..=12)?.into(),
             name: {
                 let length = number(1..=32)?;
                 let name = std::str::from_utf8(r.bytes(length.into())?);
@@ -133,6 +132,29 @@ impl Header {
         };
         r.finish()?;
         Ok(header)
+    }
+}
+
+/// Sizes and constants that encoding alone needs: the first bytes of `enco` (SPEC 4.4).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EncoderHeader {
+    pub(crate) analysis: Blocks,
+    pub(crate) skip_below: u8,
+    pub(crate) input_shift: u32,
+    pub(crate) y_input_fraction: u32,
+}
+
+impl EncoderHeader {
+    /// How long it is in a file.
+    const BYTES: usize = 6;
+
+    fn read(r: &mut Reader<'_>, header: &Header) -> Result<Self> {
+        Ok(Self {
+            analysis: blocks(r)?,
+            skip_below: number(r, 0..=header.scales)?,
+            input_shift: number(r, 0..=6)?.into(),
+            y_input_fraction: number(r, header.y_fraction as u8..=12)?.into(),
+        })
     }
 }
 
@@ -147,7 +169,8 @@ pub struct Model {
     z_index: Vec<u8>,
     entropy_chunk: Range<usize>,
     synthesis_chunk: Range<usize>,
-    analysis_chunk: Option<Range<usize>>,
+    /// The beginning of `enco`, and where its records are; without it a model can only decode.
+    encoder: Option<(EncoderHeader, Range<usize>)>,
     entropy: OnceLock<EntropyNet>,
     synthesis: OnceLock<Synthesis>,
     analysis: OnceLock<Analysis>,
@@ -181,9 +204,9 @@ impl Model {
     /// None in a released crate, as above.
     pub fn embedded_id() -> Result<ModelId> {
         let mut id = [0; 8];
-        for (byte, digits) in id.iter_mut().zip(EMBEDDED_SHA256.as_bytes().chunks_exact(2)) {
+        for (byte, digits) in id.iter_mut().zip(EMBEDDED_ID.as_bytes().chunks_exact(2)) {
             let digits = std::str::from_utf8(digits).unwrap_or_default();
-            *byte = u8::from_str_radix(digits, 16).map_err(|e| Error::Model(format!("the embedded model's digest: {e}")))?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|e| Error::Model(format!("the embedded model's id: {e}")))?;
         }
         Ok(ModelId(id))
     }
@@ -193,22 +216,20 @@ impl Model {
     /// # Errors
     /// [`Error::Model`] if the file is not a valid model, [`Error::Unsupported`] if it is of a newer version.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Arc<Self>> {
-        let digest = Sha256::digest(&bytes);
-        let mut id = [0; 8];
-        id.copy_from_slice(&digest[..8]);
-        let model = Self::parse(Cow::Owned(bytes), ModelId(id))?;
+        let id = id_of(&bytes)?;
+        let model = Self::parse(Cow::Owned(bytes), id)?;
         model.entropy()?;
         model.synthesis()?;
-        if model.analysis_chunk.is_some() {
+        if model.encoder.is_some() {
             model.analysis()?;
         }
         Ok(Arc::new(model))
     }
 
     fn parse(bytes: Cow<'static, [u8]>, id: ModelId) -> Result<Self> {
-        let mut chunks = Chunks::new(&bytes, &SIGNATURE).map_err(|()| Error::Model("this is not an aei model file".into()))?;
+        let mut chunks = chunks_of(&bytes)?;
         let mut next = |kind: &[u8; 4]| loop {
-            let chunk = chunks.next_chunk().map_err(|e| Error::Model(format!("the model is damaged: {}", e.message)))?;
+            let chunk = next_chunk(&mut chunks)?;
             if &chunk.kind == kind || (kind == b"enco" && &chunk.kind == b"MEND") {
                 return Ok(chunk);
             }
@@ -222,14 +243,18 @@ impl Model {
         if z_index.len() != QUALITIES * header.nz || z_index.iter().any(|i| *i >= header.scales) {
             return Err(Error::Model("the model is not valid: scale indices of z".into()));
         }
-        let range = |chunk: crate::container::chunk::Chunk<'_>| chunk.start..chunk.start + chunk.payload.len();
+        let range = |chunk: Chunk<'_>| chunk.start..chunk.start + chunk.payload.len();
         let entropy_chunk = range(next(b"ENTR")?);
         let synthesis_chunk = range(next(b"SYNT")?);
         let chunk = next(b"enco")?;
-        let analysis_chunk = (&chunk.kind == b"enco").then(|| range(chunk));
-        if analysis_chunk.is_some() {
+        let encoder = if &chunk.kind == b"enco" {
+            let at = range(chunk);
+            let encoder = EncoderHeader::read(&mut Reader::new(&bytes[at.clone()]), &header)?;
             next(b"MEND")?;
-        }
+            Some((encoder, at.start + EncoderHeader::BYTES..at.end))
+        } else {
+            None
+        };
         Ok(Self {
             id,
             header,
@@ -237,7 +262,7 @@ impl Model {
             z_index,
             entropy_chunk,
             synthesis_chunk,
-            analysis_chunk,
+            encoder,
             entropy: OnceLock::new(),
             synthesis: OnceLock::new(),
             analysis: OnceLock::new(),
@@ -247,7 +272,7 @@ impl Model {
         })
     }
 
-    /// The name by which files ask for this model.
+    /// The name by which files ask for this model, or for another one that decodes the same: what encoding alone needs does not count.
     pub fn id(&self) -> ModelId {
         self.id
     }
@@ -261,6 +286,12 @@ impl Model {
         &self.header
     }
 
+    /// # Errors
+    /// [`Error::Unsupported`] if the model can only decode.
+    pub(crate) fn encoder(&self) -> Result<&EncoderHeader> {
+        self.encoder.as_ref().map(|(header, _)| header).ok_or_else(no_analysis)
+    }
+
     pub(crate) fn tables(&self) -> &Tables {
         &self.tables
     }
@@ -272,27 +303,27 @@ impl Model {
 
     /// Bytes of the networks that decoding, or encoding, unpacks.
     pub(crate) fn network_bytes(&self, encoding: bool) -> u64 {
-        let analysis = self.analysis_chunk.clone().filter(|_| encoding).unwrap_or_default();
+        let analysis = self.encoder.as_ref().filter(|_| encoding).map_or(0..0, |(_, records)| records.clone());
         let other = if encoding { 0..0 } else { self.synthesis_chunk.clone() };
         (self.entropy_chunk.len() + other.len() + analysis.len()) as u64
     }
 
     pub(crate) fn entropy(&self) -> Result<&EntropyNet> {
-        load(&self.entropy, &self.bytes, Some(&self.entropy_chunk), |r| EntropyNet::read(r, &self.header))
+        load(&self.entropy, &self.bytes, &self.entropy_chunk, |r| EntropyNet::read(r, &self.header))
     }
 
     pub(crate) fn synthesis(&self) -> Result<&Synthesis> {
-        load(&self.synthesis, &self.bytes, Some(&self.synthesis_chunk), |r| Synthesis::read(r, &self.header))
+        load(&self.synthesis, &self.bytes, &self.synthesis_chunk, |r| Synthesis::read(r, &self.header))
     }
 
     /// The entropy network with its transposes.
     pub(crate) fn entropy_gradient(&self) -> Result<&EntropyGradient> {
-        load(&self.entropy_gradient, &self.bytes, Some(&self.entropy_chunk), |r| EntropyGradient::read(r, &self.header))
+        load(&self.entropy_gradient, &self.bytes, &self.entropy_chunk, |r| EntropyGradient::read(r, &self.header))
     }
 
     /// The synthesis with its transposes.
     pub(crate) fn synthesis_gradient(&self) -> Result<&SynthesisGradient> {
-        load(&self.synthesis_gradient, &self.bytes, Some(&self.synthesis_chunk), |r| SynthesisGradient::read(r, &self.header))
+        load(&self.synthesis_gradient, &self.bytes, &self.synthesis_chunk, |r| SynthesisGradient::read(r, &self.header))
     }
 
     /// The records of `SYNT`, for those who compute with them in another way.
@@ -304,12 +335,38 @@ impl Model {
     /// The records of `enco`.
     #[cfg(feature = "onnx")]
     pub(crate) fn analysis_records(&self) -> Result<Reader<'_>> {
-        let chunk = self.analysis_chunk.clone().ok_or_else(no_analysis)?;
-        Ok(Reader::new(&self.bytes[chunk]))
+        let (_, records) = self.encoder.clone().ok_or_else(no_analysis)?;
+        Ok(Reader::new(&self.bytes[records]))
     }
 
     pub(crate) fn analysis(&self) -> Result<&Analysis> {
-        load(&self.analysis, &self.bytes, self.analysis_chunk.as_ref(), |r| Analysis::read(r, &self.header))
+        let (encoder, records) = self.encoder.as_ref().ok_or_else(no_analysis)?;
+        load(&self.analysis, &self.bytes, records, |r| Analysis::read(r, &self.header, encoder))
+    }
+}
+
+fn chunks_of(bytes: &[u8]) -> Result<Chunks<'_>> {
+    Chunks::new(bytes, &SIGNATURE).map_err(|()| Error::Model("this is not an aei model file".into()))
+}
+
+fn next_chunk<'a>(chunks: &mut Chunks<'a>) -> Result<Chunk<'a>> {
+    chunks.next_chunk().map_err(|e| Error::Model(format!("the model is damaged: {}", e.message)))
+}
+
+/// The id of a model file (SPEC 4).
+fn id_of(bytes: &[u8]) -> Result<ModelId> {
+    let (mut chunks, mut digest) = (chunks_of(bytes)?, Sha256::new_with_prefix(SIGNATURE));
+    loop {
+        let chunk = next_chunk(&mut chunks)?;
+        if chunk.is_critical() {
+            // A chunk is its type and length, its payload, and a CRC.
+            digest.update(&bytes[chunk.start - 8..chunk.start + chunk.payload.len() + 4]);
+        }
+        if &chunk.kind == b"MEND" {
+            let mut id = [0; 8];
+            id.copy_from_slice(&digest.finalize()[..8]);
+            return Ok(ModelId(id));
+        }
     }
 }
 
@@ -318,12 +375,11 @@ fn no_analysis() -> Error {
 }
 
 /// The network of a chunk, read on first use. Two threads may both read it; one result is kept.
-fn load<'a, T>(cell: &'a OnceLock<T>, bytes: &[u8], chunk: Option<&Range<usize>>, read: impl FnOnce(&mut Reader<'_>) -> Result<T>) -> Result<&'a T> {
+fn load<'a, T>(cell: &'a OnceLock<T>, bytes: &[u8], records: &Range<usize>, read: impl FnOnce(&mut Reader<'_>) -> Result<T>) -> Result<&'a T> {
     if let Some(network) = cell.get() {
         return Ok(network);
     }
-    let chunk = chunk.ok_or_else(no_analysis)?;
-    let mut reader = Reader::new(&bytes[chunk.clone()]);
+    let mut reader = Reader::new(&bytes[records.clone()]);
     let network = read(&mut reader)?;
     reader.finish()?;
     Ok(cell.get_or_init(|| network))
@@ -335,11 +391,46 @@ mod tests {
 
     #[test]
     fn embedded_model_has_the_stated_digest_and_loads_whole() {
-        let digest: String = Sha256::digest(EMBEDDED).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(digest, EMBEDDED_SHA256.trim());
         let whole = Model::from_bytes(EMBEDDED.to_vec()).unwrap();
         assert_eq!(whole.id(), Model::embedded().unwrap().id());
-        assert_eq!(whole.id().to_string(), digest[..16]);
+        assert_eq!(whole.id().to_string(), EMBEDDED_ID.trim());
+    }
+
+    /// The chunks of the embedded model, without those that `left_out` says.
+    fn chunks_but(left_out: impl Fn(&[u8; 4]) -> bool) -> Vec<u8> {
+        let (mut chunks, mut bytes) = (chunks_of(EMBEDDED).unwrap(), SIGNATURE.to_vec());
+        while let Ok(chunk) = chunks.next_chunk() {
+            if !left_out(&chunk.kind) {
+                crate::container::chunk::write(&mut bytes, &chunk.kind, &[chunk.payload]).unwrap();
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn s4_the_id_is_of_what_decodes() {
+        assert_eq!(chunks_but(|_| false), EMBEDDED);
+        let bare = chunks_but(|kind| kind[0].is_ascii_lowercase());
+        let digest: String = Sha256::digest(&bare).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        assert_eq!(digest, EMBEDDED_ID.trim());
+
+        let decoder = Model::from_bytes(bare.clone()).unwrap();
+        assert_eq!(decoder.id(), Model::embedded().unwrap().id());
+        let picture = crate::Picture::new(16, 16, crate::Channels::Rgb, vec![90; 768]).unwrap();
+        let file = crate::Encoder::new().encode(&picture).unwrap();
+        let options = crate::DecoderOptions { model: Some(Arc::clone(&decoder)), ..Default::default() };
+        let decoded = crate::Decoder::with_options(&file[..], options).unwrap().decode().unwrap();
+        assert_eq!(decoded.samples(), crate::Decoder::new(&file[..]).unwrap().decode().unwrap().samples());
+        assert!(matches!(crate::Encoder::new().model(decoder).encode(&picture), Err(Error::Unsupported(_))));
+
+        // Whatever is critical counts.
+        let mut chunks = chunks_of(EMBEDDED).unwrap();
+        let mut header = chunks.next_chunk().unwrap().payload.to_vec();
+        *header.last_mut().unwrap() ^= 1;
+        let mut other = SIGNATURE.to_vec();
+        crate::container::chunk::write(&mut other, b"MHDR", &[&header]).unwrap();
+        other.extend_from_slice(&EMBEDDED[other.len()..]);
+        assert_ne!(Model::from_bytes(other).unwrap().id(), Model::embedded().unwrap().id());
     }
 
     #[test]
@@ -351,24 +442,30 @@ mod tests {
             payload[at] = value;
             Header::parse(&payload)
         };
-        let h = parse(17, 4).unwrap();
-        assert_eq!((h.synthesis.n8(), h.synthesis.n16, h.analysis.n8(), h.analysis.n16), (6, 2, 7, 2));
-        assert_eq!((h.synthesis.margin(), h.analysis.margin()), (5, 6));
-        for blocks in 12..20 {
+        let h = parse(12, 4).unwrap();
+        assert_eq!((h.synthesis.n8(), h.synthesis.n16, h.synthesis.margin()), (7, 2, 6));
+        for blocks in 12..17 {
             assert!(parse(blocks, 0).is_ok() && parse(blocks, 16).is_ok() && parse(blocks, 17).is_err(), "{blocks}");
         }
-        let (scales, skip_below, y_fraction) = (good[21], good[22], good[23]);
-        for (at, least, most) in [(20, 64, 64), (21, skip_below, 64), (22, 0, scales), (23, 0, 6), (24, 0, 8), (25, 1, 14), (26, 0, 63), (27, 1, 6), (28, 0, 6)]
-        {
+        for (at, least, most) in [(17, 64, 64), (18, 1, 64), (19, 0, 6), (20, 0, 8), (21, 1, 14), (22, 0, 63), (23, 1, 6)] {
             assert!(parse(at, least).is_ok() && parse(at, most).is_ok() && parse(at, most + 1).is_err(), "{at}");
             assert!(least == 0 || parse(at, least - 1).is_err(), "{at}");
         }
-        assert!(parse(29, y_fraction).is_ok() && parse(29, y_fraction - 1).is_err() && parse(29, 12).is_ok() && parse(29, 13).is_err());
         for at in [2, 4, 6, 8, 10] {
             assert!(parse(at, good[at] + 8).is_err(), "{at}");
         }
         assert!(matches!(parse(0, 2), Err(Error::Unsupported(_))));
-        assert!(parse(30, 0).is_err() && parse(30, good[30] + 1).is_err() && parse(31, 0xff).is_err());
+        assert!(parse(24, 0).is_err() && parse(24, good[24] + 1).is_err() && parse(25, 0xff).is_err());
+
+        // The beginning of `enco`.
+        let read = |bytes: [u8; 6]| EncoderHeader::read(&mut Reader::new(&bytes), &h);
+        let good = [3, 4, 2, 2, 6, 8];
+        assert_eq!(read(good).unwrap().analysis.margin(), 6);
+        for (at, least, most) in [(0, 0, 16), (1, 0, 16), (2, 0, 16), (3, 0, h.scales), (4, 0, 6), (5, h.y_fraction as u8, 12)] {
+            let with = |value| read(std::array::from_fn(|i| if i == at { value } else { good[i] }));
+            assert!(with(least).is_ok() && with(most).is_ok() && with(most + 1).is_err(), "{at}");
+            assert!(least == 0 || with(least - 1).is_err(), "{at}");
+        }
     }
 
     #[test]

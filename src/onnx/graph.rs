@@ -5,7 +5,7 @@
 
 use super::proto::{Attribute, Dim, Message, Type, half_bits, node, tensor, value_info};
 use crate::Result;
-use crate::net::{BlockRecord, Gain, Header, INPUTS, Layer, Model, OUTPUTS, QUALITIES, Reader};
+use crate::net::{BlockRecord, Gain, INPUTS, Layer, Model, OUTPUTS, QUALITIES, Reader};
 
 /// Version of the operators that the graphs use; ONNX Runtime 1.12 is the first to know them all.
 const OPSET: i64 = 17;
@@ -31,11 +31,14 @@ impl Direction {
     }
 
     /// How far what it depends on is from an output, in latents (R5.10).
-    pub(crate) fn margin(self, header: &Header) -> usize {
-        match self {
-            Self::Analysis => header.analysis.margin(),
-            Self::Synthesis => header.synthesis.margin(),
-        }
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] of a model without an analysis.
+    pub(crate) fn margin(self, model: &Model) -> Result<usize> {
+        Ok(match self {
+            Self::Analysis => model.encoder()?.analysis.margin(),
+            Self::Synthesis => model.header().synthesis.margin(),
+        })
     }
 }
 
@@ -97,25 +100,25 @@ fn cell_dims(channels: usize, out: bool) -> [Dim<'static>; 4] {
 }
 
 fn analysis(mut g: Graph, model: &Model) -> Result<Vec<u8>> {
-    let (h, mut r) = (model.header(), model.analysis_records()?);
+    let (h, encoder, mut r) = (model.header(), model.encoder()?, model.analysis_records()?);
     let stem = r.dense(INPUTS, h.c8)?;
     let (mut x, input) = if g.form == Form::Public {
         let x = g.cast("pixels", Type::Float);
-        let x = g.scale(&x, f32::from(2u16 << h.input_shift), -f32::from(255u16 << h.input_shift));
+        let x = g.scale(&x, f32::from(2u16 << encoder.input_shift), -f32::from(255u16 << encoder.input_shift));
         // An unshuffle and a dense layer are a convolution with a stride.
         (g.convolution(&x, &stem, &[3, 8, 8], &[Attribute::Ints("strides", &[8, 8])]), value_info("pixels", Type::Uint8, &PIXELS))
     } else {
         (g.features_in(&stem.inputs(&cell_order())), value_info("x", Type::Int16, &cell_dims(INPUTS, false)))
     };
-    x = g.blocks(x, &mut r, h.analysis.n8_first, h.c8)?;
+    x = g.blocks(x, &mut r, encoder.analysis.n8_first, h.c8)?;
     x = g.gain(&x, &r.gain(h.c8)?, 0);
-    x = g.blocks(x, &mut r, h.analysis.n8_second, h.c8)?;
+    x = g.blocks(x, &mut r, encoder.analysis.n8_second, h.c8)?;
     x = g.convolution(&x, &r.dense(4 * h.c8, h.c16)?, &[h.c8, 2, 2], &[Attribute::Ints("strides", &[2, 2])]);
-    x = g.blocks(x, &mut r, h.analysis.n16, h.c16)?;
+    x = g.blocks(x, &mut r, encoder.analysis.n16, h.c16)?;
     x = g.dense(&x, &r.dense(h.c16, h.m)?);
     let output = if g.form == Form::Public {
         // In quantisation steps.
-        let y = g.gain(&x, &r.gain(h.m)?, h.y_input_fraction as i32);
+        let y = g.gain(&x, &r.gain(h.m)?, encoder.y_input_fraction as i32);
         g.node("Identity", &[&y], "y", &[]);
         value_info("y", Type::Float, &latent_dims(h.m))
     } else {

@@ -92,7 +92,7 @@ const BOTH: [Direction; 2] = [Direction::Analysis, Direction::Synthesis];
 fn r5_10_windows_of_the_native_network_give_the_whole() {
     let model = tiny();
     for direction in BOTH {
-        let side = 4 * direction.margin(model.header());
+        let side = 4 * direction.margin(&model).unwrap();
         for (rows, columns) in [(side + 1, 4), (3 * side, 2 * side + 3), (4, 5 * side / 2), (side, side)] {
             let x = input(&model, direction, rows, columns, usual_size(direction));
             for heights in [&[1][..], &[5, 8], &[1000]] {
@@ -128,17 +128,18 @@ fn graphs_compute_what_the_native_networks_do() {
 #[cfg(feature = "files")]
 fn photo(model: &Model, quality: u8) -> [Tensor; 2] {
     let (picture, _) = crate::read_picture(include_bytes!("../../tests/data/budgie.jpg")).unwrap();
-    let (rows, columns, row_len, h) = (40, 48, picture.width() as usize * 3, model.header());
+    let (rows, columns, row_len, h, encoder) = (40, 48, picture.width() as usize * 3, model.header(), model.encoder().unwrap());
     let sample = |row: usize, column: usize, i: usize| {
         let (y, x) = (row * 8 + i / 24, column * 8 + i % 24 / 3);
-        (2 * i16::from(picture.samples()[y * row_len + x * 3 + i % 3]) - 255) << h.input_shift
+        (2 * i16::from(picture.samples()[y * row_len + x * 3 + i % 3]) - 255) << encoder.input_shift
     };
     let cells = (0..rows * columns * INPUTS).map(|n| sample(n / INPUTS / columns, n / INPUTS % columns, n % INPUTS)).collect();
     let cells = Tensor::new(rows, columns, INPUTS, cells).unwrap();
     let latents = natively(model, Direction::Analysis, quality, &cells);
     let analysis = model.analysis().unwrap();
     let features = latents.data().chunks_exact(h.m).flat_map(|x| {
-        let y_hat: Vec<i32> = analysis.gain(quality, x).map(|y| ((y + (1 << h.y_input_fraction >> 1)) >> h.y_input_fraction) << h.y_fraction).collect();
+        let y_hat: Vec<i32> =
+            analysis.gain(quality, x).map(|y| ((y + (1 << encoder.y_input_fraction >> 1)) >> encoder.y_input_fraction) << h.y_fraction).collect();
         model.synthesis().unwrap().gain(quality, 0, &y_hat).collect::<Vec<_>>()
     });
     let features = Tensor::new(rows / 2, columns / 2, h.m, features.collect()).unwrap();

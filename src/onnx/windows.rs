@@ -92,7 +92,7 @@ impl<'m> Windows<'m> {
 
     /// With windows of another size, more than two halos.
     pub(super) fn with_side(mut chain: Chain, model: &'m Model, direction: Direction, quality: u8, [rows, columns]: [usize; 2], side: usize) -> Result<Self> {
-        let halo = direction.margin(model.header());
+        let halo = direction.margin(model)?;
         // A model of many blocks needs a wide halo.
         let most = side.max(4 * halo);
         chain.prepare(model, direction)?;

@@ -57,14 +57,11 @@ def hyper_features(model, z_hat):
     return network.block(net.block2, network.up(net.up2, x))
 
 
-def decode_latents(model, quality, rows, columns, source, skip_below=None):
+def decode_latents(model, quality, rows, columns, source, skip_below):
     """`y_hat` [rows, columns, m] of a tile of so many positions at 1/16.
 
-    `source.values(list of scale indices)` gives the values that are coded. Without a skip
-    threshold, it is the one that the model advises encoders to take."""
+    `source.values(list of scale indices)` gives the values that are coded."""
     d, net = model.dims, model.entropy
-    if skip_below is None:
-        skip_below = d.skip_below
     z_hat = decode_z(model, quality, rows // 4, columns // 4, source, skip_below)
     hyper = hyper_features(model, z_hat)
 

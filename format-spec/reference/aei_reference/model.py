@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,19 +27,13 @@ class Dimensions:
     n16: int
     n_trunk: int
     n_z: int
-    a8_first: int
-    a8_second: int
-    a16: int
     qualities: int
     scales: int
-    skip_below: int
     y_fraction: int
     z_shift: int
     index_shift: int
     index_offset: int
     pixel_fraction: int
-    input_shift: int
-    y_input_fraction: int
     name: str
 
 
@@ -198,7 +193,7 @@ class Reader:
 def parse_mhdr(payload):
     """Section 4.1."""
     reader = Reader(payload, "MHDR", "4.1")
-    fields = reader.unpack("<6H18B")
+    fields = reader.unpack("<6H12B")
     (length,) = reader.unpack("<B")
     if not 1 <= length <= 32:
         reader.refuse(f"a name of {length} bytes")
@@ -222,19 +217,13 @@ def parse_mhdr(payload):
             ("n16", blocks),
             ("n_trunk", blocks),
             ("n_z", blocks),
-            ("a8_first", blocks),
-            ("a8_second", blocks),
-            ("a16", blocks),
             ("qualities", (64,)),
             ("scales", range(1, 65)),
-            ("skip_below", range(0, dims.scales + 1)),
             ("y_fraction", range(0, 7)),
             ("z_shift", range(0, 9)),
             ("index_shift", range(1, 15)),
             ("index_offset", range(0, 64)),
-            ("pixel_fraction", range(1, 7)),
-            ("input_shift", range(0, 7)),
-            ("y_input_fraction", range(dims.y_fraction, 13))):
+            ("pixel_fraction", range(1, 7))):
         value = getattr(dims, field)
         if value not in allowed:
             reader.refuse(f"{field} is {value}")
@@ -302,15 +291,25 @@ def parse_synt(payload, d):
 
 
 def check_enco(payload, d):
-    """The encoder's networks (section 4.4) are not kept: only checked, R4.1 and R4.2
-    being said of every layer and gain of a model."""
+    """What encoders need (section 4.4) is not kept: only checked, R4.1 and R4.2 being
+    said of every layer and gain of a model."""
     reader = Reader(payload, "enco", "4.4")
+    a8_first, a8_second, a16, skip_below, input_shift, y_input_fraction = reader.unpack("<6B")
+    for value, allowed in (
+            (a8_first, range(0, 17)),
+            (a8_second, range(0, 17)),
+            (a16, range(0, 17)),
+            (skip_below, range(0, d.scales + 1)),
+            (input_shift, range(0, 7)),
+            (y_input_fraction, range(d.y_fraction, 13))):
+        if value not in allowed:
+            reader.refuse(f"{value} is not in {allowed.start} ... {allowed.stop - 1}")
     reader.dense(192, d.c8)
-    reader.blocks(d.a8_first, d.c8)
+    reader.blocks(a8_first, d.c8)
     reader.gain(d.qualities, d.c8)
-    reader.blocks(d.a8_second, d.c8)
+    reader.blocks(a8_second, d.c8)
     reader.down(d.c8, d.c16)
-    reader.blocks(d.a16, d.c16)
+    reader.blocks(a16, d.c16)
     reader.dense(d.c16, d.m)
     reader.gain(d.qualities, d.m)
     reader.dense(d.m, d.ce)
@@ -321,6 +320,12 @@ def check_enco(payload, d):
     reader.end()
 
 
+def framed(chunk_type, payload):
+    """The parts of a chunk as it stands in the file (R2.2)."""
+    crc = zlib.crc32(payload, zlib.crc32(chunk_type))
+    return chunk_type, struct.pack("<I", len(payload)), payload, struct.pack("<I", crc)
+
+
 def parse_model(data):
     """Section 4."""
     if bytes(data[:8]) != MODEL_SIGNATURE:
@@ -328,7 +333,11 @@ def parse_model(data):
     order = (b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT", b"enco", b"note", b"MEND")
     chunks = {}
     last = -1
+    name = hashlib.sha256(MODEL_SIGNATURE)
     for chunk_type, payload, _ in read_chunks(data, b"MEND", "4"):
+        if is_critical(chunk_type):
+            for part in framed(chunk_type, payload):
+                name.update(part)
         if chunk_type not in order:
             if is_critical(chunk_type):
                 raise Refused("R2.4", f"model: unknown critical chunk {chunk_type.decode()}")
@@ -346,7 +355,7 @@ def parse_model(data):
     if b"enco" in chunks:
         check_enco(chunks[b"enco"], dims)
     return Model(
-        id=hashlib.sha256(data).digest()[:8],
+        id=name.digest()[:8],
         dims=dims,
         tables=parse_tabl(chunks[b"TABL"], dims),
         z_index=parse_zidx(chunks[b"ZIDX"], dims),

@@ -56,7 +56,7 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
             stages,
             quality,
             m: model.header().m,
-            input_shift: model.header().input_shift,
+            input_shift: model.encoder()?.input_shift,
             cell_rows: grid.height / 8,
             cell_columns: grid.width / 8,
             next_cell_row: 0,

@@ -289,7 +289,7 @@ impl Encoder {
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
         let head = Head { model_id: model.id(), ..head };
         let (grid, quality) = (head.grid(), self.quality.get());
-        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", self.memory(&grid, &layout, &model))?;
+        Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", self.memory(&grid, &layout, &model)?)?;
         let engine = Engine::new(true)?;
         let mut alpha = AlphaEncoder::new::<S>(&layout, &grid)?;
         let mut preview = if self.preview { Some(Shrink::new(&layout, SIDE)?) } else { None };
@@ -345,7 +345,7 @@ impl Encoder {
             return Ok(self.memory_without_loss(&grid, &layout));
         }
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
-        Ok(self.memory(&grid, &layout, &model))
+        self.memory(&grid, &layout, &model)
     }
 
     /// Codes a row of tiles from its latents `[rows][columns of the picture][m]`. `choices` is what each tile was refined for, or nothing. `stop` is asked before each tile whether to go on.
@@ -374,11 +374,11 @@ impl Encoder {
         if by_tile { places.par_iter().enumerate().map(code).collect::<Vec<_>>().into_iter().collect() } else { places.iter().enumerate().map(code).collect() }
     }
 
-    fn memory(&self, grid: &Grid, layout: &Layout, model: &Model) -> u64 {
+    fn memory(&self, grid: &Grid, layout: &Layout, model: &Model) -> Result<u64> {
         let kept = if self.reuse.is_some() { (grid.height / 8 * (grid.width / 8) * model.header().c8 * 2) as u64 } else { 0 };
         let (waiting, packing) = if self.lossless == Lossless::Auto { lossless_memory(grid, layout) } else { (0, 0) };
         let refining = if self.effort > 0 { refine_memory(grid, model) } else { 0 };
-        waiting + estimate(grid, layout, model, packing) + kept + refining + self.transforms.memory(model, grid.height / LATENT, grid.latent_width())
+        Ok(waiting + estimate(grid, layout, model, packing)? + kept + refining + self.transforms.memory(model, grid.height / LATENT, grid.latent_width()))
     }
 }
 
@@ -402,7 +402,7 @@ fn copied<S: Sample>(samples: &[S]) -> impl RowSource<S> {
 }
 
 /// About how many bytes encoding takes at its peak, with the model. `packing` is what lossless tiles take, which are made when those of latents are done.
-fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> u64 {
+fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result<u64> {
     let h = model.header();
     let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
     // 32-bit latents of a row of tiles, and of those that the last band gave beyond it.
@@ -415,5 +415,6 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> u64 {
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
     // A row of tiles, as it is and filtered.
     let alpha = if layout.channels().has_alpha() { u64::from(layout.width()) * grid.tile().min(layout.height() as usize) as u64 * 4 } else { 0 };
-    alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + memory::transform(h, h.analysis, columns)
+    let analysis = memory::transform(h, model.encoder()?.analysis, columns);
+    Ok(alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + analysis)
 }

@@ -111,7 +111,7 @@ impl Encoder {
 
     fn encode_to_size(&self, picture: &Picture, bytes: u64) -> Result<Vec<u8>> {
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
-        let (default, scales) = (model.header().skip_below, model.header().scales);
+        let (default, scales) = (model.encoder()?.skip_below, model.header().scales);
         let limit = (bytes as f64).ln();
         let Enclosed { below, above } = enclose(limit, SIZE_STEP, |index| {
             let file = self.at_index(index)?.encode(picture)?;

@@ -95,7 +95,7 @@ impl Refiner<'_> {
         for part in &tile.parts {
             let features = self.features(engine, canvas, tile, part, y_hat)?;
             let (mut errors, tape) = self.synthesis.forward(engine, self.quality, features)?;
-            let (core, seen, count) = self.errors(canvas, part, &mut errors);
+            let (core, seen, count) = self.errors(canvas, part, &mut errors)?;
             distortion.cost += per_square * core as f64;
             if let Some(curvature) = &mut curvature {
                 self.look(engine, curvature, part, &tape, &errors)?;
@@ -137,7 +137,7 @@ impl Refiner<'_> {
     /// Features of a part, from the values of the tile and around it the latents of the canvas.
     fn features(&self, engine: &Engine, canvas: &Canvas<'_>, tile: &Tile<'_>, part: &Part, y_hat: &[i32]) -> Result<Tensor> {
         let header = self.model.header();
-        let (m, finer) = (header.m, header.y_input_fraction - header.y_fraction);
+        let (m, finer) = (header.m, self.model.encoder()?.y_input_fraction - header.y_fraction);
         let (place, tile_rows) = (tile.place, canvas.above..canvas.above + tile.shape.rows);
         let mut features = engine.tensor(part.rows.len(), part.columns.len(), m)?;
         engine.pieces(features.data_mut(), part.columns.len() * m, |i, piece| {
@@ -159,9 +159,8 @@ impl Refiner<'_> {
 
     /// Makes samples of a part to their errors, 0 where nobody looks, in units of `2^-pixel_fraction`, weighted as [`Tune`] has it. Gives the sum of the squares in its
     /// core, that of all, and how many there are.
-    fn errors(&self, canvas: &Canvas<'_>, part: &Part, samples: &mut Tensor) -> (u64, u64, u64) {
-        let header = self.model.header();
-        let (input_shift, fraction) = (header.input_shift, header.pixel_fraction);
+    fn errors(&self, canvas: &Canvas<'_>, part: &Part, samples: &mut Tensor) -> Result<(u64, u64, u64)> {
+        let (input_shift, fraction) = (self.model.encoder()?.input_shift, self.model.header().pixel_fraction);
         let white = 255 << fraction;
         let target = |x: i16| ((i32::from(x) + (255 << input_shift)) << fraction) >> (input_shift + 1);
         let (mut core, mut all, mut count) = (0, 0, 0);
@@ -217,7 +216,7 @@ impl Refiner<'_> {
                 }
             }
         }
-        (core, all, count)
+        Ok((core, all, count))
     }
 }
 

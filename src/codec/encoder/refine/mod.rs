@@ -234,7 +234,7 @@ impl<'a> Refiner<'a> {
         let y = tile_latents(&canvas.y[canvas.above * row_len..][..rows * row_len], row_len, place.columns.start * m..place.columns.end * m)?;
         let z = hyper_latents(&y, self.model, self.model.analysis()?, engine, shape)?;
         let tile = Tile { place, shape, y, z, parts: parts(canvas, canvas.above..canvas.above + rows, place.columns.clone()) };
-        let skip_below = self.skip_below.unwrap_or(self.model.header().skip_below);
+        let skip_below = self.skip_below.unwrap_or(self.model.encoder()?.skip_below);
         if let Some(refined) = self.under(engine, canvas, &tile, skip_below, &stop)? {
             return Ok(refined);
         }
@@ -248,15 +248,15 @@ impl<'a> Refiner<'a> {
     /// The best of the latents that the rounds go through, with a skip threshold. `None` if values that are skipped would be missed, as [`crate::entropy::encode_tile`]
     /// has it, unless the threshold is given.
     fn under(&self, engine: &Engine, canvas: &Canvas<'_>, tile: &Tile<'_>, skip_below: u8, stop: impl Fn() -> Result<()>) -> Result<Option<Refined>> {
-        let header = self.model.header();
-        let mut y = Moving::new(&tile.y, header.y_input_fraction)?;
+        let (header, y_fraction) = (self.model.header(), self.model.encoder()?.y_input_fraction);
+        let mut y = Moving::new(&tile.y, y_fraction)?;
         let mut z = Moving::new(&tile.z, header.z_shift)?;
         let z_unit = power_of_two(-(header.z_shift as i32)) as f32;
         let (mut best, mut least, mut curvature) = (None, f64::INFINITY, Vec::new());
         for round in 0..=self.schedule.rounds {
             stop()?;
             let last = round == self.schedule.rounds;
-            let (y_now, z_now) = (y.integers(header.y_input_fraction)?, z.integers(header.z_shift)?);
+            let (y_now, z_now) = (y.integers(y_fraction)?, z.integers(header.z_shift)?);
             let rate = self.rate.rate(engine, self.quality, &y_now, &z_now, tile.shape, skip_below, !last)?;
             if rate.skips_too_much && self.skip_below.is_none() {
                 return Ok(None);

@@ -87,17 +87,17 @@ impl<'a> RateModel<'a> {
             model,
             net: model.entropy_gradient()?,
             costs: Costs::new(model.tables()),
-            rounding: Rounding::new(model.tables(), model.header().y_input_fraction),
+            rounding: Rounding::new(model.tables(), model.encoder()?.y_input_fraction),
         })
     }
 
     /// The rate of a tile's latents y, `[rows][columns][m]` in units of `2^-y_input_fraction`, and z in units of `2^-z_shift`. With `slopes`, its derivatives too.
     #[expect(clippy::too_many_arguments, reason = "what there is to say of a tile")]
     pub(super) fn rate(&self, engine: &Engine, quality: u8, y: &[i32], z: &[i32], shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
-        let header = self.model.header();
-        let (m, group, finer) = (header.m, header.m / 4, header.y_input_fraction - header.y_fraction);
+        let (header, y_fraction) = (self.model.header(), self.model.encoder()?.y_input_fraction);
+        let (m, group, finer) = (header.m, header.m / 4, y_fraction - header.y_fraction);
         let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
-        let unit = power_of_two(-(header.y_input_fraction as i32)) as f32;
+        let unit = power_of_two(-(y_fraction as i32)) as f32;
         let scale = power_of_two(RATE_EXPONENT) as f32;
         let derivatives = if slopes { y.len() } else { 0 };
         let mut rate = Rate {
