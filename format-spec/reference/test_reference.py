@@ -18,9 +18,11 @@ import numpy as np
 import aei_decode
 import check_vectors
 from aei_reference import decode, network
-from aei_reference.attachments import lossless_tile, metadata, packed_rows, preview_file
+from aei_reference.attachments import metadata, packed_rows, preview_file
 from aei_reference.container import FILE_SIGNATURE, Refused, parse_file, parse_head
 from aei_reference.entropy import AnsDecoder
+from aei_reference.lossless import (STRETCHED, BitDecoder, FollowTable, TileModel, level,
+                                    lossless_tile, pixel_hash, squash, step)
 from aei_reference.model import MODEL_SIGNATURE, Block, Dense, Depthwise, Gain, parse_model
 
 BIT = [0, 32768, 65536]  # R3.3
@@ -78,6 +80,72 @@ class RandomSource:
 
     def stream(self):
         return encode_values(self.indices, self.chosen, self.tables)
+
+
+# --- An encoder of lossless tiles: sections 3.4 and 5.6 the other way round ----------------
+
+class BitEncoder:
+    """R3.10, R3.11. `low` is the least number that all words together may be."""
+
+    def __init__(self):
+        self.low, self.range, self.taken = 0, 2**64 - 1, 2
+
+    def bit(self, p, given):
+        scale = self.range >> 16
+        zeros = scale * (65536 - p)
+        if given:
+            self.low += zeros
+        self.range = scale * p if given else zeros
+        if self.range < 1 << 32:
+            self.low <<= 32
+            self.range <<= 32
+            self.taken += 1
+        return int(given)
+
+    def stream(self):
+        """The shortest one: a number in the range with as many words of 0 at its end as can
+        be, which are left out."""
+        for zeros in reversed(range(32 * self.taken + 1)):
+            number = -(-self.low >> zeros) << zeros
+            if number < self.low + self.range:
+                break
+        words = [number >> 32 * i & 0xFFFFFFFF for i in reversed(range(self.taken))]
+        while words and words[-1] == 0:
+            words.pop()
+        return np.array(words, "<u4").tobytes()
+
+
+class CarelessModel(TileModel):
+    """Codes numbers outside the range of their channel."""
+
+    def _check(self, c, number):
+        pass
+
+
+def lossless_numbers(pixel, way):
+    """R5.18."""
+    if len(pixel) == 1:
+        return (pixel[0], 0, 0)
+    red, green, blue = pixel
+    if way:
+        blue -= green if way == 1 else (red + green) >> 1
+        red -= green
+    return green, red, blue
+
+
+def code_lossless(picture, depth, way=0, graphics=0, model=TileModel):
+    """The BitEncoder that has coded a picture, [row][column][colour]."""
+    bits = BitEncoder()
+    pixels = model(bits.bit, len(picture[0]), len(picture[0][0]), depth, way, graphics)
+    for row in picture:
+        for pixel in row:
+            pixels.code(lossless_numbers(pixel, way))
+    return bits
+
+
+def properties(depth, way=0, graphics=0):
+    """R2.14."""
+    return depth | way << 5 | graphics << 7
 
 
 # --- Files ------------------------------------------------------------------------------
@@ -424,32 +492,13 @@ class ContainerTest(TestCase):
         for number, expected in enumerate(([9, 8, 7], [9, 17, 24], [10, 10, 10], [9, 13, 15],
                                            [10, 18, 25])):
             rows = bytes([0, 1, 2, 3, number, 9, 8, 7])
-            band = packed_rows(zlib.compress(rows), 2, 3, 1, 8, "R2.12")
-            self.assertEqual(band[:, :, 0].tolist(), [[1, 2, 3], expected])
-        band = packed_rows(zlib.compress(bytes([1, 1, 255, 2, 3])), 1, 2, 1, 16, "R2.12")
-        self.assertEqual(band[:, :, 0].tolist(), [[0x01FF, 0x0302]])
+            band = packed_rows(zlib.compress(rows), 2, 3, 8)
+            self.assertEqual(band.tolist(), [[1, 2, 3], expected])
+        band = packed_rows(zlib.compress(bytes([1, 1, 255, 2, 3])), 1, 2, 16)
+        self.assertEqual(band.tolist(), [[0x01FF, 0x0302]])
         for data in (bytes([5, 0, 0, 0]), bytes(3), bytes(5)):
             with self.refuses("R2.12"):
-                packed_rows(zlib.compress(data), 1, 3, 1, 8, "R2.12")
-
-    def test_lossless(self):
-        """R2.14, by hand: two pixels, the second filtered by what is left of it."""
-        found = parse_head(head(width=2, height=1, flags=1, quality=63, model_id=bytes(8)))
-        stream = zlib.compress(bytes([1, 250, 10, 3, 1, 2, 3]))
-        self.assertEqual(lossless_tile(found, 0, 8, stream, 8).tolist(),
-                         [[[250, 10, 3], [251, 12, 6]]])
-        self.assertEqual(lossless_tile(found, 0, 0x88, stream, 16).tolist(),
-                         [[[4 * 257, 10 * 257, 13 * 257], [7 * 257, 12 * 257, 18 * 257]]])
-        for properties, data in ((9, stream), (8, stream + b"\0"), (8, zlib.compress(bytes(6))),
-                                 (8, zlib.compress(bytes([5] + 6 * [0])))):
-            with self.refuses("R2.14"):
-                lossless_tile(found, 0, properties, data, 8)
-        gray = parse_head(head(width=1, height=1, channels=1, flags=1, quality=63,
-                               model_id=bytes(8)))
-        self.assertEqual(lossless_tile(gray, 0, 16, zlib.compress(b"\0\xff\x80"), 8).tolist(),
-                         [[[255]]])
-        with self.refuses("R2.14"):
-            lossless_tile(gray, 0, 0x88, zlib.compress(b"\0\0"), 8)
+                packed_rows(zlib.compress(data), 1, 3, 8)
 
     def test_refusals(self):
         h, t, end = chunk(b"HEAD", head()), tile(0), chunk(b"IEND")
@@ -491,6 +540,8 @@ class ContainerTest(TestCase):
             ("R2.7", aei_file(h2, tidx(b"", b"1234"), tile(0), tile(1))),
             ("R2.8", aei_file(h, chunk(b"TILE", b""))),
             ("R2.8", aei_file(h, chunk(b"TILE", bytes(7)))),
+            ("R2.8", aei_file(chunk(b"HEAD", head(flags=1, quality=63)),
+                              chunk(b"TILE", b"\0\0\0\x08" + bytes(3)))),
             ("R2.8", aei_file(h, tile(1))),
             ("R2.8", aei_file(h, t, t)),
             ("R2.8", aei_file(h, t, tile(1))),
@@ -503,6 +554,205 @@ class ContainerTest(TestCase):
         for number, (rule, data) in enumerate(cases):
             with self.subTest(number), self.refuses(rule):
                 parse_file(data)
+
+
+class LosslessTest(TestCase):
+    @staticmethod
+    def decoded(picture_like, stream, stored, *how, depth=None):
+        """A tile of the size and the colours of a picture."""
+        height, width, channels = np.shape(picture_like)
+        found = parse_head(head(width, height, channels=channels, flags=1, quality=63))
+        return lossless_tile(found, 0, properties(stored, *how), stream, depth or stored).tolist()
+
+    @staticmethod
+    def pictures(depth, channels):
+        """By name; a black one has the pixels that are already known at the start."""
+        largest, rng = (1 << depth) - 1, np.random.default_rng(8)
+        y, x = np.mgrid[:9, :11, :channels][:2]
+        noise = rng.integers(0, largest + 1, (9, 11, channels))
+        palette = rng.integers(0, largest + 1, (3, channels))
+        opposite = np.arange(channels) % 2  # green is what red and blue are not
+        return {
+            "black": np.zeros((5, 6, channels), int), "white": np.full((5, 6, channels), largest),
+            "one": noise[:1, :1], "row": noise[:1], "column": noise[:, :1],
+            "two": noise[:2, :2], "noise": noise,
+            "gradient": (largest // 300 + 1) * (3 * x + 5 * y),
+            "palette": palette[rng.integers(0, 3, (9, 11))],
+            "pattern": palette[(x + y // 2)[:, :, 0] % 3],
+            "checkers": (x + y + opposite) % 2 * largest,
+            "extremes": rng.integers(0, 2, (9, 11, channels)) * largest,
+        }
+
+    def test_round_trips(self):
+        for depth, channels in ((8, 1), (16, 1), (8, 3), (16, 3)):
+            for way in range(3 if channels == 3 else 1):
+                for graphics in range(2):
+                    for name, picture in self.pictures(depth, channels).items():
+                        with self.subTest(name, depth=depth, channels=channels, way=way,
+                                          graphics=graphics):
+                            picture = picture.tolist()
+                            how = depth, way, graphics
+                            stream = code_lossless(picture, *how).stream()
+                            self.assertEqual(self.decoded(picture, stream, *how), picture)
+
+    def test_learning(self):
+        """What repeats is soon cheap: flat pictures, and three pixels again and again."""
+        pixels = ((9, 200, 30), (8, 7, 250), (90, 91, 92))
+        flat, pattern = ([[pixels[(x + y) % n] for x in range(60)] for y in range(20)]
+                         for n in (1, 3))
+        for picture, graphics, most in ((flat, 0, 80), (flat, 1, 24), (pattern, 1, 60)):
+            stream = code_lossless(picture, 8, 0, graphics).stream()
+            self.assertLess(len(stream), most)
+
+    def test_depths(self):
+        """R5.11."""
+        stream = code_lossless([[(0,), (7,), (255,)]], 8).stream()
+        self.assertEqual(self.decoded([[(0,)] * 3], stream, 8, depth=16),
+                         [[[0], [7 * 257], [65535]]])
+        stream = code_lossless([[(0,), (128,), (129,), (65535,)]], 16).stream()
+        self.assertEqual(self.decoded([[(0,)] * 4], stream, 16, depth=8),
+                         [[[0], [0], [1], [255]]])
+
+    def test_file(self):
+        """Two tiles, of which the padding is not coded, and alpha."""
+        picture = np.random.default_rng(2).integers(0, 256, (3, 258, 4)) // 4 * 4
+        colours, alpha = picture[:, :, :3], picture[:, :, 3].astype(np.uint8)
+        streams = [code_lossless(colours[:, :256].tolist(), 8, 2, 0).stream(),
+                   code_lossless(colours[:, 256:].tolist(), 8, 1, 1).stream()]
+        band = b"".join(b"\0" + row.tobytes() for row in alpha)
+        data = aei_file(
+            chunk(b"HEAD", head(258, 3, flags=1, channels=4, quality=63)),
+            chunk(b"ALPH", struct.pack("<I", 8 << 24) + zlib.compress(band)), tidx(*streams),
+            tile(0 | properties(8, 2, 0) << 24, streams[0]),
+            tile(1 | properties(8, 1, 1) << 24, streams[1]))
+        self.assertEqual(decode.decode(data, None)[1].tolist(), picture.tolist())
+
+    def test_bits_by_hand(self):
+        """R3.10 to R3.12."""
+        bits = BitDecoder(struct.pack("<3I", 0x7FFFFFFF, 0xFFFF8000, 5))
+        # scale = 2^48 - 1; zeros = 2^63 - 2^15, which is what offset is.
+        self.assertEqual(bits.bit(32768), 1)
+        self.assertEqual((bits.offset, bits.range, bits.taken), (0, 2**63 - 2**15, 2))
+        self.assertEqual(bits.bit(65535), 0)  # scale = 2^47 - 1
+        self.assertEqual((bits.offset, bits.range, bits.taken), (0, 2**47 - 1, 2))
+        with self.refuses("R3.12"):
+            bits.finish()
+        self.assertEqual(bits.bit(65535), 0)  # scale = 2^31 - 1: a word is due
+        self.assertEqual((bits.offset, bits.range, bits.taken), (5, (2**31 - 1) << 32, 3))
+        bits.finish()
+        for p in (65535, 1):
+            bits = BitDecoder(b"\xff" * 8)
+            with self.refuses("R3.11"):
+                bits.bit(p)
+
+    def test_empty_stream(self):
+        """Its bits are all 0, and each residual is 1; in a tile of graphics it is no repeat."""
+        for graphics in range(2):
+            for depth in (8, 16):
+                self.assertEqual(self.decoded([[(0,)] * 4], b"", depth, 0, graphics),
+                                 [[[1], [2], [3], [4]]])
+            for way, expected in enumerate(([[1, 1, 1], [2, 2, 2]], [[2, 1, 2], [4, 2, 4]],
+                                            [[2, 1, 2], [4, 2, 5]])):
+                self.assertEqual(self.decoded([[(0, 0, 0)] * 2], b"", 8, way, graphics),
+                                 [expected])
+
+    def test_neighbours(self):
+        """R5.18: W, N, NW, NE, WW, NN."""
+        model = TileModel(None, 4, 1, 8, 0, 0)
+        model.row = list("abc")
+        blank = model._neighbours(0)[0]
+        self.assertEqual(blank, ((0,) * 3, (0,) * 3, ((0,) * 6,) * 3))
+        self.assertEqual([model._neighbours(x) for x in range(3)], [
+            (blank,) * 6, ("a", "a", "a", "a", blank, "a"), ("b", "b", "b", "b", "a", "b")])
+        model.above = list("klmn")
+        self.assertEqual(["".join(model._neighbours(x)) for x in range(4)],
+                         ["kkklkk", "alkmkl", "bmlnam", "cnmnbn"])
+        model.above2 = list("wxyz")
+        self.assertEqual(["".join(model._neighbours(x)) for x in range(4)],
+                         ["kkklkw", "alkmkx", "bmlnay", "cnmnbz"])
+
+    def test_numbers(self):
+        """R5.19, R5.22, R5.23: functions."""
+        self.assertEqual([level(v) for v in (0, 3, 4, 5, 6, 7, 8, 12, 191, 192, 9999)],
+                         [0, 3, 4, 4, 5, 5, 6, 7, 14, 15, 15])
+        for sign in (1, -1):
+            self.assertEqual(
+                [sign * (step(sign * v) - 7) for v in (0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 40, 41)],
+                [0, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7])
+        self.assertEqual([squash(x) for x in (-2047, -1984, 0, 64, 2047)],
+                         [1, 2, 2047, 2298, 4094])
+        for v in range(4096):
+            x = STRETCHED[v]
+            self.assertTrue(squash(x) >= v or x == 2047)
+            self.assertTrue(x == -2047 or squash(x - 1) < v)
+        first = 0x9E3779B1 ** 2 & 0xFFFFFFFF
+        self.assertEqual(pixel_hash([(1, 0, 0)]), first ^ first >> 15)
+        self.assertEqual(pixel_hash([(0, -1, 0)]), pixel_hash([(0, 2**32 - 1, 0)]))
+
+    def test_follow_table(self):
+        """R5.19."""
+        table = FollowTable()
+        self.assertEqual(table.find(0)[1], 0)
+        for count in [*range(1, 16), 15]:
+            table.learn(0x10002, "a")
+            self.assertEqual(table.find(0x10002), ("a", count))
+        self.assertEqual(table.find(0x10003)[1], 0)
+        for expected in (("a", 7), ("a", 3), ("a", 1), ("b", 1)):
+            table.learn(0x10002, "b")
+            self.assertEqual(table.find(0x10002), expected)
+        table.learn(0x10003, "b")
+        self.assertEqual((table.find(0x10003), table.find(0x10002)[1]), (("b", 1), 0))
+
+    def test_refused_tiles(self):
+        gray, colour = [[(5,), (9,)]], [[(5, 6, 7), (9, 9, 9)]]
+        for picture, *how in ((gray, 9), (gray, 0), (colour, 31), (colour, 8, 3), (gray, 8, 1),
+                              (gray, 16, 2, 1)):
+            with self.refuses("R2.14"):
+                self.decoded(picture, b"", *how, depth=8)
+        # Words of 0 up to what is read may be there or not; one more may not.
+        bits = code_lossless(colour, 8)
+        stream = bits.stream().ljust(4 * bits.taken, b"\0")
+        self.assertEqual(self.decoded(colour, stream, 8), [list(map(list, colour[0]))])
+        for more in (bytes(4), b"\1\0\0\0"):
+            with self.refuses("R3.12"):
+                self.decoded(colour, stream + more, 8)
+        with self.refuses("R3.11"):
+            self.decoded(colour, b"\xff" * 8, 8)
+
+    def test_refused_numbers(self):
+        """R5.18, R5.21. An empty stream makes all numbers of a row grow by 1 a pixel."""
+        self.decoded([[(0,)] * 255], b"", 8)
+        with self.refuses("R5.21"):
+            self.decoded([[(0,)] * 256], b"", 8)
+        self.decoded([[(0,) * 3] * 127], b"", 8, 1)
+        with self.refuses("R5.18"):
+            self.decoded([[(0,) * 3] * 128], b"", 8, 1)
+        for depth in (8, 16):
+            largest = (1 << depth) - 1
+            for graphics in range(2):
+                for way, pixel, rule in (
+                        (0, (0, -1, 0), "R5.21"), (0, (0, largest + 1, 0), "R5.21"),
+                        (0, (-1, 0, 0), "R5.21"), (0, (0, 0, largest + 1), "R5.21"),
+                        (1, (largest + 1, 0, 0), "R5.21"), (1, (0, 0, largest + 1), "R5.21"),
+                        (1, (largest + 1, 1, 0), "R5.18"), (1, (-1, 0, 0), "R5.18"),
+                        (2, (0, 0, -1), "R5.18"), (2, (largest, largest, largest + 1), "R5.18")):
+                    picture = [[pixel]]
+                    bits = code_lossless(picture, depth, way, graphics, CarelessModel)
+                    with self.subTest(pixel, way=way), self.refuses(rule):
+                        self.decoded(picture, bits.stream(), depth, way, graphics)
+
+    def test_random_streams(self):
+        """Whatever the words are, there is a picture, or a rule is broken."""
+        rng, decoded = np.random.default_rng(3), 0
+        picture = np.zeros((3, 4, 3))
+        for _ in range(60):
+            stream = rng.integers(0, 256, 4 * rng.integers(1, 6), np.uint8).tobytes()
+            try:
+                self.decoded(picture, stream, 8, int(rng.integers(3)), int(rng.integers(2)))
+                decoded += 1
+            except Refused as refusal:
+                self.assertIn(refusal.rule, ("R3.11", "R3.12", "R5.18", "R5.21"))
+        self.assertGreater(decoded, 0)
 
 
 class ModelTest(TestCase):

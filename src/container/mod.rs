@@ -334,7 +334,7 @@ fn check_tile(payload: &[u8], expected: usize, head: &Head) -> Result<()> {
     if expected >= grid.count() {
         return Err(Error::format("R2.8", format!("there are more than the {} tiles of the picture", grid.count())));
     }
-    if payload.len() < 4 || !head.lossless && !payload.len().is_multiple_of(4) {
+    if payload.len() < 4 || !payload.len().is_multiple_of(4) {
         return Err(Error::format("R2.8", format!("tile {expected} has a payload of {} bytes", payload.len())));
     }
     let number = number_in(LittleEndian::read_u32(payload));

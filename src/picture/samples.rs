@@ -131,6 +131,9 @@ pub(crate) trait Sample: Copy + Default + Send + Sync + 'static {
     /// From a sample of a depth that was stored without loss (R5.11).
     fn from_stored(v: u16, depth: SampleDepth) -> Self;
 
+    /// The sample as it is stored without loss.
+    fn to_stored(self) -> u16;
+
     /// Appends the sample's bytes, the most significant first.
     fn store(self, bytes: &mut Vec<u8>);
 
@@ -165,6 +168,10 @@ impl Sample for u8 {
         }
     }
 
+    fn to_stored(self) -> u16 {
+        self.into()
+    }
+
     fn store(self, bytes: &mut Vec<u8>) {
         bytes.push(self);
     }
@@ -192,6 +199,10 @@ impl Sample for u16 {
             SampleDepth::Eight => widen(v as u8),
             SampleDepth::Sixteen => v,
         }
+    }
+
+    fn to_stored(self) -> u16 {
+        self
     }
 
     fn store(self, bytes: &mut Vec<u8>) {

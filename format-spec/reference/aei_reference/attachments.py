@@ -1,4 +1,4 @@
-"""What needs no network: metadata, alpha, preview, lossless tiles (sections 2.7 to 2.10)."""
+"""What stands beside the tiles: metadata, alpha, preview (sections 2.7 to 2.9)."""
 
 import zlib
 
@@ -48,16 +48,16 @@ PREDICTORS = (lambda a, b, c: 0, lambda a, b, c: a, lambda a, b, c: b,
               lambda a, b, c: (a + b) >> 1, paeth)
 
 
-def packed_rows(stream, rows, width, colours, depth, rule):
-    """R2.12: samples [rows, width, colours], of which the stream has the filtered rows."""
-    size = colours * depth // 8
+def packed_rows(stream, rows, width, depth):
+    """R2.12: samples [rows, width], of which the stream has the filtered rows."""
+    size = depth // 8
     line = width * size
-    data = inflate(stream, rows * (line + 1), rule)
+    data = inflate(stream, rows * (line + 1), "R2.12")
     above = bytes(line)
     plane = bytearray()
     for at in range(0, len(data), line + 1):
         if data[at] >= len(PREDICTORS):
-            raise Refused(rule, f"filter {data[at]}")
+            raise Refused("R2.12", f"filter {data[at]}")
         predictor = PREDICTORS[data[at]]
         raw = bytearray(data[at + 1:at + 1 + line])
         for i in range(line):
@@ -66,7 +66,7 @@ def packed_rows(stream, rows, width, colours, depth, rule):
         plane += raw
         above = raw
     samples = np.frombuffer(bytes(plane), ">u2" if depth == 16 else "u1")
-    return samples.reshape(rows, width, colours).astype(np.int64)
+    return samples.reshape(rows, width).astype(np.int64)
 
 
 def to_depth(samples, stored, wanted):
@@ -81,26 +81,10 @@ def to_depth(samples, stored, wanted):
 def alpha_plane(file, depth):
     """The alpha plane [height, width] with samples of the depth (R5.11)."""
     head, size = file.head, 1 << file.head.tile_log2
-    bands = [packed_rows(stream, min(size, head.height - number * size), head.width, 1,
-                         file.alpha_depth, "R2.12")[:, :, 0]
+    bands = [packed_rows(stream, min(size, head.height - number * size), head.width,
+                         file.alpha_depth)
              for number, stream in enumerate(file.alpha)]
     return to_depth(np.concatenate(bands), file.alpha_depth, depth)
-
-
-def lossless_tile(head, number, properties, stream, depth):
-    """R2.14: the colours of a tile, [rows, columns, colours], without the padding."""
-    stored, less_green = properties & 0x7F, properties >> 7
-    colours = head.channels - head.has_alpha
-    if stored not in (8, 16):
-        raise Refused("R2.14", f"tile {number}: samples of {stored} bits")
-    if less_green and colours != 3:
-        raise Refused("R2.14", f"tile {number}: gray less green")
-    top, left, rows, columns = head.tile_rectangle(number)
-    rows, columns = min(rows, head.height - top), min(columns, head.width - left)
-    samples = packed_rows(stream, rows, columns, colours, stored, "R2.14")
-    if less_green:
-        samples[:, :, ::2] = (samples[:, :, ::2] + samples[:, :, 1:2]) % 2**stored
-    return to_depth(samples, stored, depth)
 
 
 def check_preview(file):

@@ -228,7 +228,7 @@ def take_tile(file, payload, lengths):
         check_alpha(file)
     if expected < count and count > 1 and lengths is None:
         raise Refused("R2.7", "TIDX is missing")
-    if len(payload) < 4 or not file.head.lossless and len(payload) % 4:
+    if len(payload) < 4 or len(payload) % 4:
         raise Refused("R2.8", f"TILE has {len(payload)} bytes")
     (word,) = struct.unpack_from("<I", payload)
     number = word & 0xFFFFFF

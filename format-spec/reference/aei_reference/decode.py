@@ -3,9 +3,10 @@
 import numpy as np
 
 from . import network
-from .attachments import alpha_plane, lossless_tile, metadata, preview_file
+from .attachments import alpha_plane, metadata, preview_file
 from .container import Refused, parse_file
 from .entropy import AnsDecoder
+from .lossless import lossless_tile
 
 MAX_PIXELS = 1 << 26  # section 7: a limit of this decoder
 STRIP = 64  # rows at 1/16 that are synthesised at once

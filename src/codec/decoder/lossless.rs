@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use super::super::lossless::{TileReader, pixel_columns};
+use rayon::prelude::*;
+
+use super::super::lossless::{TileReader, pixel_columns, tile_memory};
 use super::super::report;
 use super::Decoder;
 use super::alpha::AlphaRows;
@@ -16,42 +18,33 @@ use crate::{Error, Result, SampleDepth};
 
 /// Rows that are decoded between two reports, and handed out together.
 const ROWS: usize = 64;
-/// What zlib holds for an open stream, at most.
-const STREAM_BYTES: u64 = 48 << 10;
 /// Samples of tiles that are lost: the middle.
 const LOST: u8 = 128;
 
-/// A tile of the row of tiles at hand.
-struct OpenTile<'a> {
-    place: TilePlace,
-    /// `None` if it is lost.
-    reader: Option<TileReader<'a>>,
-}
-
 /// Reads the colours of an area from the top. Lost tiles become gray, where that is allowed.
-pub(super) struct ColourRows<'a> {
+pub(super) struct ColourRows<'a, S> {
     decoder: &'a Decoder,
     grid: Grid,
     area: Area,
     /// The next row of the picture.
     row: usize,
-    /// The tiles that this row goes through.
-    tiles: Vec<OpenTile<'a>>,
+    /// What is wanted of the row of tiles at hand: columns of the picture, and their samples.
+    tiles: Vec<(Range<usize>, Vec<S>)>,
 }
 
-impl<'a> ColourRows<'a> {
+/// About how many bytes the colours of an area take at their peak, with rows that are handed out.
+pub(super) fn memory(decoder: &Decoder, area: Area) -> u64 {
+    let (grid, width) = (decoder.container.head.grid(), area.width as u64);
+    let row = width * decoder.info.channels.count() as u64 * 2;
+    let columns = grid.tile().min(decoder.info.width as usize) as u64;
+    // The row of tiles, which is decoded at once, and for each thread what has been learnt of a tile, its words, and its payload if the file is not in memory.
+    let threads = rayon::current_num_threads().min(grid.per_row()) as u64;
+    row * (ROWS + grid.tile().min(area.height)) as u64 + threads * (tile_memory(columns) + 2 * decoder.container.largest_tile())
+}
+
+impl<'a, S: Sample> ColourRows<'a, S> {
     pub(super) fn new(decoder: &'a Decoder, area: Area) -> Self {
         Self { decoder, grid: decoder.container.head.grid(), area, row: area.y, tiles: Vec::new() }
-    }
-
-    /// About how many bytes this takes at its peak, with rows that are handed out.
-    pub(super) fn memory(&self) -> u64 {
-        let info = &self.decoder.info;
-        let rows = (self.area.width * info.channels.count() * 2 * ROWS) as u64;
-        // Two rows of each open tile, and the streams if the file is not in memory.
-        let tiles: Vec<TilePlace> = self.places(self.row / self.grid.tile()).collect();
-        let open: u64 = tiles.iter().map(|place| self.columns(place).len() as u64 * 12 + STREAM_BYTES).sum();
-        rows + open + self.decoder.container.largest_tile() * tiles.len() as u64
     }
 
     fn columns(&self, place: &TilePlace) -> Range<usize> {
@@ -59,7 +52,7 @@ impl<'a> ColourRows<'a> {
     }
 
     /// The tiles of a row of tiles that hold wanted columns.
-    fn places(&self, row: usize) -> impl Iterator<Item = TilePlace> + use<> {
+    fn places(&self, row: usize) -> impl Iterator<Item = TilePlace> + use<S> {
         let (width, wanted) = (self.decoder.info.width as usize, self.area.x..self.area.x + self.area.width);
         self.grid.row(row).filter(move |place| {
             let columns = pixel_columns(place, width);
@@ -68,57 +61,55 @@ impl<'a> ColourRows<'a> {
     }
 
     /// Stores colours into the pixels of the next rows of the area.
-    pub(super) fn store<S: Sample>(&mut self, rows: &mut [S]) -> Result<()> {
+    pub(super) fn store(&mut self, rows: &mut [S]) -> Result<()> {
         let count = self.decoder.info.channels.count();
         for line in rows.chunks_exact_mut(self.area.width * count) {
             let in_picture = self.grid.pixel_rows(self.row / self.grid.tile(), self.decoder.info.height as usize);
-            let mut tiles = std::mem::take(&mut self.tiles);
-            if tiles.is_empty() {
-                for place in self.places(self.row / self.grid.tile()) {
-                    let reader = self.attempt(&place, self.open(&place, in_picture.start).map(Some))?;
-                    tiles.push(OpenTile { place, reader });
-                }
+            let first = in_picture.start.max(self.area.y);
+            if self.row == first {
+                self.tiles = self.read(in_picture)?;
             }
-            let last = self.row + 1 == in_picture.end;
-            for OpenTile { place, reader } in &mut tiles {
-                let columns = self.columns(place);
-                let wanted = columns.start.max(self.area.x)..columns.end.min(self.area.x + self.area.width);
-                let pixels = &mut line[(wanted.start - self.area.x) * count..(wanted.end - self.area.x) * count];
-                let Some(mut open) = reader.take() else {
-                    pixels.fill(S::from_stored(widen(LOST), SampleDepth::Sixteen));
-                    continue;
-                };
-                let read = open.next_row().and_then(|()| {
-                    open.store(pixels, count, wanted.start - columns.start);
-                    if last { open.finish().map(|()| None) } else { Ok(Some(open)) }
-                });
-                *reader = self.attempt(place, read)?;
-            }
-            if !last {
-                self.tiles = tiles;
+            for (columns, samples) in &self.tiles {
+                let len = columns.len() * count;
+                line[(columns.start - self.area.x) * count..][..len].copy_from_slice(&samples[(self.row - first) * len..][..len]);
             }
             self.row += 1;
         }
         Ok(())
     }
 
-    /// Opens a tile whose rows of pixels start at `start`, up to the next row.
-    fn open(&self, place: &TilePlace, start: usize) -> Result<TileReader<'a>> {
-        let (property, stream) = self.decoder.container.tile(place.number)?.into_parts();
-        let mut reader = TileReader::new(property, stream, self.columns(place).len(), self.decoder.info.channels)?;
-        (start..self.row).try_for_each(|_| reader.next_row())?;
-        Ok(reader)
+    /// What is wanted of the row of tiles that begins with the next row of the area.
+    fn read(&self, in_picture: Range<usize>) -> Result<Vec<(Range<usize>, Vec<S>)>> {
+        let places: Vec<_> = self.places(self.row / self.grid.tile()).collect();
+        let tiles: Vec<Result<_>> = places.par_iter().map(|place| self.tile(place, &in_picture)).collect();
+        tiles.into_iter().collect()
     }
 
-    /// What was made of a tile. What is wrong with it is an error, or noted where that is allowed; then there is no reader.
-    fn attempt(&self, place: &TilePlace, result: Result<Option<TileReader<'a>>>) -> Result<Option<TileReader<'a>>> {
-        match (result, &self.decoder.salvage) {
+    /// What is wanted of a tile. If something is wrong with it, that is an error, or noted where that is allowed; then it is gray.
+    fn tile(&self, place: &TilePlace, in_picture: &Range<usize>) -> Result<(Range<usize>, Vec<S>)> {
+        let (columns, count) = (self.columns(place), self.decoder.info.channels.count());
+        let wanted = columns.start.max(self.area.x)..columns.end.min(self.area.x + self.area.width);
+        let rows = in_picture.start.max(self.area.y)..in_picture.end.min(self.area.y + self.area.height);
+        let gray = S::from_stored(widen(LOST), SampleDepth::Sixteen);
+        let mut samples = try_filled(rows.len() * wanted.len() * count, gray)?;
+        let mut read = || {
+            let (property, stream) = self.decoder.container.tile(place.number)?.into_parts();
+            let mut reader = TileReader::new(property, &stream, columns.len(), self.decoder.info.channels)?;
+            (in_picture.start..rows.start).try_for_each(|_| reader.next_row())?;
+            for pixels in samples.chunks_exact_mut(wanted.len() * count) {
+                reader.next_row()?;
+                reader.store(pixels, count, wanted.start - columns.start);
+            }
+            if rows.end == in_picture.end { reader.finish() } else { Ok(()) }
+        };
+        match (read(), &self.decoder.salvage) {
             (Err(Error::Format(error)), Some(salvage)) => {
                 salvage.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(place.number, error.message().to_owned());
-                Ok(None)
+                samples.fill(gray);
             }
-            (other, _) => other.map_err(|error| in_tile(place.number, error)),
+            (other, _) => other.map_err(|error| in_tile(place.number, error))?,
         }
+        Ok((wanted, samples))
     }
 }
 

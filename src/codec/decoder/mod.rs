@@ -317,7 +317,7 @@ impl Decoder {
         };
         let work = match model {
             Some(model) => pass::Pass::new(self, model, area).memory(),
-            None => lossless::ColourRows::new(self, area).memory(),
+            None => lossless::memory(self, area),
         };
         samples + self.container.bytes_in_memory() + work
     }

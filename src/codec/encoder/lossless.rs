@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rayon::prelude::*;
 
-use super::super::lossless::{encode_tile, estimate, pixel_columns};
+use super::super::lossless::{encode_tile, pixel_columns, quick_estimate, tile_memory};
 use super::super::{Limits, report};
 use super::{Encoder, RowSource};
 use crate::codec::alpha::AlphaEncoder;
@@ -32,6 +32,8 @@ pub enum Lossless {
 
 /// A lossless file may be so many times larger than one of latents that gives the picture badly; above that, it is given up early.
 const WORTH: u64 = 4;
+/// A quick estimate is so many times as large as what comes out, at least where it matters.
+const BETTER_THAN_QUICK: u64 = 2;
 /// Below so many bits per pixel and colour of latents, nothing is wrong with them: pictures that the networks fail at take more. The photographs of Kodak take 1.0 on
 /// average at the highest quality.
 const SUSPICIOUS: f64 = 5.0 / 3.0;
@@ -79,7 +81,7 @@ impl<S: Sample> LosslessTiles<S> {
         let len = self.pixel_rows() * self.layout.row_len();
         let row = self.waiting.make_contiguous().get(..len).unwrap_or_default();
         let (latent_bytes, pixels) = (self.latent_bytes + bytes(latents), row.len() / self.layout.channels().count());
-        let guess = self.lossless_bytes + estimate(row, self.layout.row_len(), self.layout.channels())?;
+        let guess = self.lossless_bytes + quick_estimate(row, self.layout.row_len(), self.layout.channels())? / BETTER_THAN_QUICK;
         let pixels = pixels as u64 + self.grid.pixel_rows(self.row, self.layout.height() as usize).start as u64 * u64::from(self.layout.width());
         // An estimate from a part of the rows does not see all that repeats itself.
         let most = if is_suspicious(latent_bytes, pixels, &self.layout) { WORTH } else { 2 };
@@ -201,8 +203,9 @@ const AHEAD: usize = 256;
 pub(super) fn lossless_memory(grid: &Grid, layout: &Layout) -> (u64, u64) {
     let tile = grid.tile().min(layout.height() as usize);
     let samples = (layout.row_len() * size_of::<u16>()) as u64;
-    // Rows that wait; of the tiles that are packed at the same time the bytes, the filtered bytes and the stream.
-    let at_once = rayon::current_num_threads().min(grid.per_row()) * grid.tile().min(layout.width() as usize);
-    let packed = (at_once * tile * layout.channels().count() * size_of::<u16>()) as u64 * 3;
+    // Rows that wait; of the tiles that are packed at the same time the stream and its words; for each thread what is learnt of a tile.
+    let columns = grid.tile().min(layout.width() as usize);
+    let at_once = rayon::current_num_threads().min(grid.per_row()) * columns;
+    let packed = (at_once * tile * layout.channels().count() * size_of::<u16>()) as u64 + rayon::current_num_threads() as u64 * tile_memory(columns as u64);
     (samples * (tile + AHEAD + BAND_ROWS).min(layout.height() as usize + BAND_ROWS) as u64, packed)
 }

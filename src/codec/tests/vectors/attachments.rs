@@ -1,6 +1,7 @@
 //! Vectors of what stands beside the colours: alpha, 16-bit samples, metadata, previews, skip thresholds.
 
 use super::*;
+use crate::codec::lossless::stream_of_numbers;
 use crate::container::deflate::deflate;
 use crate::{Metadata, SampleDepth, Samples};
 
@@ -268,22 +269,33 @@ impl Vectors {
             let file = encode(&picture);
             self.good_wide(name, &file);
         }
-        // Every filter in turn, over bytes that make sums and differences wrap: rows of 9 pixels.
+        // Noise and extremes in every way of storing, graphics or not. `numbers` are those of a tile of 9 by 10 pixels.
         let mut noise = Noise(46);
-        let mut rows = |bytes: usize| -> Vec<u8> {
-            (0..10).flat_map(|row| std::iter::once(row % 5).chain((0..bytes).map(|_| noise.next() as u8).collect::<Vec<_>>())).collect()
-        };
         let tile = |file: &[u8], property: u8, stream: &[u8]| with_payload(file, b"TILE", |payload| *payload = [&[0, 0, 0, property], stream].concat());
-        let packed = |rows: &[u8]| deflate(rows, 9).unwrap();
         let [gray, rgb] = [Channels::Gray, Channels::Rgb].map(|channels| encode(&scene(9, 10, channels, 47)));
-        let (rows8, rows16, rows_gray) = (rows(27), rows(54), rows(9));
-        self.good_wide("lossless-filters.aei", &tile(&rgb, 8, &packed(&rows8)));
-        self.good_wide("lossless-filters-green.aei", &tile(&rgb, 0x88, &packed(&rows8)));
-        self.good_wide("lossless-filters16-green.aei", &tile(&rgb, 0x90, &packed(&rows16)));
-        self.good_wide("lossless-filters-gray.aei", &tile(&gray, 8, &packed(&rows_gray)));
+        let mut numbers = |property: u8| -> Vec<[i32; 3]> {
+            let highest = (1 << (property & 31)) - 1;
+            let mut sample = || if noise.below(4) == 0 { highest * noise.below(2) } else { noise.next() as i32 & highest };
+            (0..90).map(|_| [sample(), sample(), sample()]).collect()
+        };
+        for (name, property) in [("8", 8), ("16", 16), ("8-graphics", 0x88), ("16-graphics", 0x90)] {
+            let plain = numbers(property);
+            let green = plain.iter().map(|[g, r, b]| [*g, r - g, b - g]).collect::<Vec<_>>();
+            let mean = plain.iter().map(|[g, r, b]| [*g, r - g, b - ((r + g) >> 1)]).collect::<Vec<_>>();
+            for (way, numbers) in [plain, green, mean].iter().enumerate() {
+                let property = property | (way as u8) << 5;
+                self.good_wide(&format!("lossless-{name}-way-{way}.aei"), &tile(&rgb, property, &stream_of_numbers(property, 9, Channels::Rgb, numbers)));
+            }
+            let one = numbers(property).iter().map(|[v, ..]| [*v, 0, 0]).collect::<Vec<_>>();
+            self.good_wide(&format!("lossless-{name}-gray.aei"), &tile(&gray, property, &stream_of_numbers(property, 9, Channels::Gray, &one)));
+        }
+        // Few colours, so that what followed the same neighbours comes again, and is wrong now and then.
+        let few: Vec<[i32; 3]> = (0..90).map(|i| [[10, 20, 30], [200, 0, 3], [255, 255, 255]][if i % 17 == 0 { noise_of(i) } else { i / 3 % 9 } % 3]).collect();
+        self.good_wide("lossless-few-colours.aei", &tile(&rgb, 0x88, &stream_of_numbers(0x88, 9, Channels::Rgb, &few)));
         // Each tile has its own depth, and neither has to be that of the source.
         let mut two = encode(&scene(257, 9, Channels::Gray, 48));
-        let narrow = packed(&rows(2)[..27]);
+        let wide: Vec<[i32; 3]> = (0..9).map(|i| [i * 7001, 0, 0]).collect();
+        let narrow = stream_of_numbers(16, 1, Channels::Gray, &wide);
         let mut number = 0;
         two = with_chunks(&two, |kind, payload| match kind {
             b"TIDX" => vec![(*kind, [&payload[..4], &(4 + narrow.len() as u32).to_le_bytes()].concat())],
@@ -294,25 +306,33 @@ impl Vectors {
             _ => vec![(*kind, payload.to_vec())],
         });
         self.good_wide("lossless-two-depths.aei", &two);
+        // No words are words of 0: all bits are 0, and each sample is one more than what is expected.
+        self.good_wide("lossless-no-words.aei", &tile(&encode(&scene(2, 2, Channels::Gray, 49)), 8, &[]));
 
         self.refused("R2.6", "x-lossless-quality.aei", &with_head_byte(&rgb, 14, 62));
         self.refused("R2.6", "x-lossless-model.aei", &with_head_byte(&rgb, 23, 1));
         self.refused("R2.6", "x-flags-2.aei", &with_head_byte(&rgb, 1, 3));
         self.refused("R2.8", "x-lossless-3-bytes.aei", &with_payload(&rgb, b"TILE", |payload| payload.truncate(3)));
         self.refused("R2.8", "x-lossless-number.aei", &with_payload(&rgb, b"TILE", |payload| payload[0] = 1));
-        self.refused("R2.14", "x-lossless-depth-0.aei", &tile(&rgb, 0, &packed(&rows8)));
-        self.refused("R2.14", "x-lossless-depth-12.aei", &tile(&rgb, 12, &packed(&rows8)));
-        self.refused("R2.14", "x-lossless-gray-less-green.aei", &tile(&gray, 0x88, &packed(&rows_gray)));
-        let mut wrong = rows8.clone();
-        wrong[28] = 5;
-        self.refused("R2.14", "x-lossless-filter-5.aei", &tile(&rgb, 8, &packed(&wrong)));
-        self.refused("R2.14", "x-lossless-short.aei", &tile(&rgb, 8, &packed(&rows8[..rows8.len() - 1])));
-        self.refused("R2.14", "x-lossless-long.aei", &tile(&rgb, 8, &packed(&[&rows8[..], &[0]].concat())));
-        self.refused("R2.14", "x-lossless-trailing.aei", &tile(&rgb, 8, &[&packed(&rows8)[..], &[0]].concat()));
-        let mut sum = packed(&rows8);
-        *sum.last_mut().unwrap() ^= 1;
-        self.refused("R2.14", "x-lossless-sum.aei", &tile(&rgb, 8, &sum));
-        self.refused("R2.14", "x-lossless-cut.aei", &tile(&rgb, 8, &packed(&rows8)[..100]));
-        self.refused("R2.14", "x-lossless-empty.aei", &tile(&rgb, 8, &[]));
+        self.refused("R2.8", "x-lossless-odd-bytes.aei", &with_payload(&rgb, b"TILE", |payload| payload.push(0)));
+        let numbers8 = numbers(8);
+        let plain = stream_of_numbers(8, 9, Channels::Rgb, &numbers8);
+        self.refused("R2.14", "x-lossless-depth-0.aei", &tile(&rgb, 0, &plain));
+        self.refused("R2.14", "x-lossless-depth-12.aei", &tile(&rgb, 12, &plain));
+        self.refused("R2.14", "x-lossless-way-3.aei", &tile(&rgb, 0x68, &plain));
+        self.refused("R2.14", "x-lossless-gray-way-1.aei", &tile(&gray, 0x28, &plain));
+        self.refused("R3.11", "x-lossless-beyond.aei", &tile(&rgb, 8, &[0xFF; 16]));
+        self.refused("R3.12", "x-lossless-words-more.aei", &tile(&rgb, 8, &[&plain[..], &[0; 8]].concat()));
+        // Written with numbers below 0, read without.
+        let below = stream_of_numbers(0x28, 9, Channels::Rgb, &[[5, -3, 0]; 90]);
+        self.refused("R5.21", "x-lossless-below-0.aei", &tile(&rgb, 8, &below));
+        let [low, high, blue] = [[5, -6, 0], [250, 6, 0], [250, 0, 255]].map(|pixel| stream_of_numbers(0x28, 9, Channels::Rgb, &[pixel; 90]));
+        self.refused("R5.18", "x-lossless-red-below-0.aei", &tile(&rgb, 0x28, &low));
+        self.refused("R5.18", "x-lossless-red-above-255.aei", &tile(&rgb, 0x28, &high));
+        self.refused("R5.18", "x-lossless-blue-above-255.aei", &tile(&rgb, 0x28, &blue));
     }
+}
+
+fn noise_of(i: usize) -> usize {
+    (i as u32).wrapping_mul(2_654_435_761).rotate_left(9) as usize
 }
