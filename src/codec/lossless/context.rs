@@ -348,8 +348,8 @@ impl Samples {
                 }
             }
             let mut known = Known::default();
-            for c in 0..self.channels {
-                self.sample(bits, &around, c, tried, colour[c], &mut known)?;
+            for (c, given) in colour.iter().enumerate().take(self.channels) {
+                self.sample(bits, &around, c, tried, *given, &mut known)?;
             }
             *colour = known.colour;
             self.rows.pixels[self.rows.starts[0] + x] = known;
