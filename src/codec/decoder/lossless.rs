@@ -96,7 +96,10 @@ impl<'a, S: Sample> ColourRows<'a, S> {
             let (property, stream) = self.decoder.container.tile(place.number)?.into_parts();
             let mut reader = TileReader::new(property, &stream, columns.len(), self.decoder.info.channels)?;
             (in_picture.start..rows.start).try_for_each(|_| reader.next_row())?;
-            for pixels in samples.chunks_exact_mut(wanted.len() * count) {
+            for (row, pixels) in samples.chunks_exact_mut(wanted.len() * count).enumerate() {
+                if row % ROWS == 0 {
+                    report(&self.decoder.progress, (self.row - self.area.y) as u32, self.area.height as u32)?;
+                }
                 reader.next_row()?;
                 reader.store(pixels, count, wanted.start - columns.start);
             }

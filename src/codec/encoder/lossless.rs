@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rayon::prelude::*;
 
-use super::super::lossless::{encode_tile, pixel_columns, quick_estimate, tile_memory};
+use super::super::lossless::{encode_tile, estimate, pixel_columns, quick_estimate, tile_memory};
 use super::super::{Limits, report};
 use super::{Encoder, RowSource};
 use crate::codec::alpha::AlphaEncoder;
@@ -32,8 +32,6 @@ pub enum Lossless {
 
 /// A lossless file may be so many times larger than one of latents that gives the picture badly; above that, it is given up early.
 const WORTH: u64 = 4;
-/// A quick estimate is so many times as large as what comes out, at least where it matters.
-const BETTER_THAN_QUICK: u64 = 2;
 /// Below so many bits per pixel and colour of latents, nothing is wrong with them: pictures that the networks fail at take more. The photographs of Kodak take 1.0 on
 /// average at the highest quality.
 const SUSPICIOUS: f64 = 5.0 / 3.0;
@@ -73,25 +71,35 @@ impl<S: Sample> LosslessTiles<S> {
         Ok(())
     }
 
-    /// Packs the next row of tiles, whose pixels have all been taken, if it may be worth it beside these tiles of latents.
-    pub(super) fn beside(&mut self, latents: &[CodedTile]) -> Result<()> {
+    /// Packs the next row of tiles, whose pixels have all been taken, if it may be worth it beside these tiles of latents. `stop` is asked now and then whether to go on.
+    pub(super) fn beside(&mut self, latents: &[CodedTile], stop: impl Fn() -> Result<()> + Sync) -> Result<()> {
         if self.given_up {
             return Ok(());
         }
         let len = self.pixel_rows() * self.layout.row_len();
-        let row = self.waiting.make_contiguous().get(..len).unwrap_or_default();
+        self.waiting.make_contiguous();
+        let row = self.waiting.as_slices().0.get(..len).unwrap_or_default();
         let (latent_bytes, pixels) = (self.latent_bytes + bytes(latents), row.len() / self.layout.channels().count());
-        let guess = self.lossless_bytes + quick_estimate(row, self.layout.row_len(), self.layout.channels())? / BETTER_THAN_QUICK;
         let pixels = pixels as u64 + self.grid.pixel_rows(self.row, self.layout.height() as usize).start as u64 * u64::from(self.layout.width());
-        // An estimate from a part of the rows does not see all that repeats itself.
-        let most = if is_suspicious(latent_bytes, pixels, &self.layout) { WORTH } else { 2 };
-        if guess > most * latent_bytes {
+        let most = latent_bytes * if is_suspicious(latent_bytes, pixels, &self.layout) { WORTH } else { 1 };
+        if self.is_too_much(row, most, &stop)? {
             self.given_up = true;
             (self.waiting, self.tiles) = (VecDeque::new(), Vec::new());
             return Ok(());
         }
         self.latent_bytes = latent_bytes;
-        self.pack()
+        self.pack(stop)
+    }
+
+    /// Whether the tiles of these rows, with those that are packed, will be larger than `most`, as far as estimates tell.
+    fn is_too_much(&self, row: &[S], most: u64, stop: impl Fn() -> Result<()>) -> Result<bool> {
+        let (row_len, channels) = (self.layout.row_len(), self.layout.channels());
+        let quick = self.lossless_bytes + quick_estimate(row, row_len, channels)?;
+        // What comes out may be half of that, where the rows that are not looked at repeat the others less still.
+        if quick <= 2 * most {
+            return Ok(false);
+        }
+        Ok(quick > 6 * most || self.lossless_bytes + estimate(row, row_len, channels, stop)? > most + most / 4)
     }
 
     fn pixel_rows(&self) -> usize {
@@ -99,13 +107,13 @@ impl<S: Sample> LosslessTiles<S> {
     }
 
     /// Packs the next row of tiles.
-    fn pack(&mut self) -> Result<()> {
+    fn pack(&mut self, stop: impl Fn() -> Result<()> + Sync) -> Result<()> {
         let len = self.pixel_rows() * self.layout.row_len();
         let (layout, width) = (self.layout, self.layout.width() as usize);
         let row = self.waiting.make_contiguous().get(..len).unwrap_or_default();
         let places: Vec<_> = self.grid.row(self.row).collect();
         let tiles: Vec<Result<CodedTile>> =
-            places.par_iter().map(|place| encode_tile(row, layout.row_len(), pixel_columns(place, width), layout.channels())).collect();
+            places.par_iter().map(|place| encode_tile(row, layout.row_len(), pixel_columns(place, width), layout.channels(), &stop)).collect();
         let tiles = tiles.into_iter().collect::<Result<Vec<_>>>()?;
         self.lossless_bytes += bytes(&tiles);
         self.tiles.extend(tiles);
@@ -145,15 +153,17 @@ impl Encoder {
         let mut band = try_filled(BAND_ROWS.min(layout.height() as usize) * layout.row_len(), S::default())?;
         for row in 0..grid.rows() {
             let rows = grid.pixel_rows(row, layout.height() as usize);
+            let mut done = 0;
             for first in rows.clone().step_by(BAND_ROWS) {
-                report(&self.progress, first as u32, layout.height())?;
+                done = first as u32;
+                report(&self.progress, done, layout.height())?;
                 let samples = &mut band[..BAND_ROWS.min(rows.end - first) * layout.row_len()];
                 source(samples)?;
                 preview.iter_mut().for_each(|preview| preview.push(samples));
                 alpha.iter_mut().try_for_each(|alpha| alpha.push(samples))?;
                 colours.push(samples)?;
             }
-            colours.pack()?;
+            colours.pack(|| report(&self.progress, done, layout.height()))?;
         }
         let preview = preview.map(|preview| self.preview_file(preview.finish()?)).transpose()?.flatten();
         report(&self.progress, layout.height(), layout.height())?;

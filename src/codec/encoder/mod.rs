@@ -320,7 +320,7 @@ impl Encoder {
             let done = latents.rows_done();
             let stop = || report(&self.progress, done, head.height);
             let coded = self.encode_row(&y, &choices, &model, &grid, row, stop)?;
-            lossless.borrow_mut().iter_mut().try_for_each(|lossless| lossless.beside(&coded))?;
+            lossless.borrow_mut().iter_mut().try_for_each(|lossless| lossless.beside(&coded, stop))?;
             tiles.extend(coded);
         }
         drop(latents);

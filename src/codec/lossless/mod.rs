@@ -17,6 +17,9 @@ use crate::{Channels, Error, Result, SampleDepth};
 use bits::{Bits, Cost, Reader, Writer};
 use context::Samples;
 
+/// Rows of a tile after which it is asked whether to go on.
+const BETWEEN_STOPS: usize = 32;
+
 /// Most that the memory of a tile's decoder comes to, of so many columns.
 pub(super) const fn tile_memory(columns: u64) -> u64 {
     Samples::BYTES + columns * (Samples::COLUMN_BYTES + size_of::<[i32; 3]>() as u64)
@@ -115,12 +118,15 @@ struct Part<'a, S> {
 }
 
 impl<S: Sample> Part<'_, S> {
-    /// Codes those of its rows that are `wanted`.
-    fn code(&self, property: Property, bits: &mut impl Bits, wanted: impl Fn(usize) -> bool) -> Result<()> {
+    /// Codes those of its rows that are `wanted`. `stop` is asked now and then whether to go on.
+    fn code(&self, property: Property, bits: &mut impl Bits, wanted: impl Fn(usize) -> bool, stop: impl Fn() -> Result<()>) -> Result<()> {
         let (count, colours) = (self.channels.count(), self.channels.without_alpha().count());
         let mut samples = property.samples(self.columns.len(), colours)?;
         let mut line = try_filled(self.columns.len(), [0; 3])?;
-        for (_, row) in self.rows.chunks_exact(self.row_len).enumerate().filter(|(y, _)| wanted(*y)) {
+        for (y, row) in self.rows.chunks_exact(self.row_len).enumerate().filter(|(y, _)| wanted(*y)) {
+            if y % BETWEEN_STOPS == 0 {
+                stop()?;
+            }
             let pixels = row[self.columns.start * count..self.columns.end * count].chunks_exact(count);
             for (to, pixel) in line.iter_mut().zip(pixels) {
                 *to = match pixel[..colours] {
@@ -134,26 +140,22 @@ impl<S: Sample> Part<'_, S> {
         Ok(())
     }
 
+    /// How many bytes a property makes of some of the rows (R5.18 to R5.24), of all if they are few.
+    fn cost(&self, property: Property, stop: impl Fn() -> Result<()>) -> Result<u64> {
+        let mut cost = Cost::default();
+        self.code(property, &mut cost, looked_at(self.rows.len() / self.row_len), stop)?;
+        Ok(cost.bytes())
+    }
+
     /// What takes the least, as far as some of the rows tell.
-    fn best_property(&self) -> Result<Property> {
-        /// Rows that are looked at together, of how many.
-        const TOGETHER: usize = 8;
-        const OF: usize = 64;
-        let looked_at = |y: usize| self.rows.len() / self.row_len <= OF || y % OF < TOGETHER;
+    fn best_property(&self, stop: impl Fn() -> Result<()> + Sync) -> Result<Property> {
         let plain = Property { depth: S::DEPTH, transform: Transform::None, graphics: false };
         let transforms = if self.channels.without_alpha() == Channels::Rgb { &Transform::ALL[..] } else { &[Transform::None] };
         let ways: Vec<_> = [true, false]
             .iter()
             .flat_map(|graphics| transforms.iter().map(|transform| Property { transform: *transform, graphics: *graphics, ..plain }))
             .collect();
-        let costs: Vec<Result<u64>> = ways
-            .par_iter()
-            .map(|property| {
-                let mut cost = Cost::default();
-                self.code(*property, &mut cost, looked_at)?;
-                Ok(cost.bytes())
-            })
-            .collect();
+        let costs: Vec<Result<u64>> = ways.par_iter().map(|property| self.cost(*property, &stop)).collect();
         let mut best = (u64::MAX, plain);
         for (cost, property) in costs.into_iter().zip(ways) {
             let cost = cost?;
@@ -165,30 +167,46 @@ impl<S: Sample> Part<'_, S> {
     }
 }
 
-/// Codes the colours of some columns of rows of samples. Each row has `row_len` of them, alpha included.
-pub(super) fn encode_tile<S: Sample>(rows: &[S], row_len: usize, columns: Range<usize>, channels: Channels) -> Result<CodedTile> {
+/// Codes the colours of some columns of rows of samples. Each row has `row_len` of them, alpha included. `stop` is asked now and then whether to go on.
+pub(super) fn encode_tile<S: Sample>(
+    rows: &[S],
+    row_len: usize,
+    columns: Range<usize>,
+    channels: Channels,
+    stop: impl Fn() -> Result<()> + Sync,
+) -> Result<CodedTile> {
     let part = Part { rows, row_len, columns, channels };
-    let property = part.best_property()?;
+    let property = part.best_property(&stop)?;
     let mut writer = Writer::default();
-    part.code(property, &mut writer, |_| true)?;
+    part.code(property, &mut writer, |_| true, stop)?;
     Ok(CodedTile { skip_below: property.to_byte(), stream: writer.finish() })
 }
 
-/// About how many bytes zlib would make of rows as wide as the picture, from an eighth of them, or all if they are few. [`encode_tile`] makes a third less of it or
-/// better, but takes much longer.
+/// Which of so many rows are looked at where it would take too long to look at all: an eighth.
+fn looked_at(rows: usize) -> impl Fn(usize) -> bool {
+    move |y| rows <= 64 || y % 64 < 8
+}
+
+/// About how many bytes [`encode_tile`] makes of rows as wide as the picture, if they are no graphics.
+pub(super) fn estimate<S: Sample>(rows: &[S], row_len: usize, channels: Channels, stop: impl Fn() -> Result<()>) -> Result<u64> {
+    let transform = if channels.without_alpha() == Channels::Rgb { Transform::Mean } else { Transform::None };
+    let part = Part { rows, row_len, columns: 0..row_len / channels.count(), channels };
+    let height = rows.len() / row_len;
+    let seen = (0..height).filter(|y| looked_at(height)(*y)).count() as u64;
+    Ok(part.cost(Property { depth: S::DEPTH, transform, graphics: false }, stop)? * height as u64 / seen.max(1))
+}
+
+/// About how many bytes zlib would make of them, quickly. [`encode_tile`] makes two thirds of it or less, of some graphics half.
 pub(super) fn quick_estimate<S: Sample>(rows: &[S], row_len: usize, channels: Channels) -> Result<u64> {
     /// How hard zlib tries, 0 to 9.
     const QUICK: u32 = 1;
-    /// Rows that are looked at together, of how many.
-    const TOGETHER: usize = 8;
-    const OF: usize = 64;
     let height = rows.len() / row_len;
     let (count, colours) = (channels.count(), channels.without_alpha().count());
     let size = colours * S::DEPTH.bytes();
     let mut bytes = Vec::new();
     let mut seen = 0;
     for (y, row) in rows.chunks_exact(row_len).enumerate() {
-        if height > OF && y % OF >= TOGETHER {
+        if !looked_at(height)(y) {
             continue;
         }
         seen += 1;
@@ -284,10 +302,10 @@ mod tests {
     ) -> CodedTile {
         let (count, colours) = (channels.count(), channels.without_alpha().count());
         let tile = match way {
-            None => encode_tile(samples, row_len, columns.clone(), channels).unwrap(),
+            None => encode_tile(samples, row_len, columns.clone(), channels, || Ok(())).unwrap(),
             Some(property) => {
                 let mut writer = Writer::default();
-                Part { rows: samples, row_len, columns: columns.clone(), channels }.code(property, &mut writer, |_| true).unwrap();
+                Part { rows: samples, row_len, columns: columns.clone(), channels }.code(property, &mut writer, |_| true, || Ok(())).unwrap();
                 CodedTile { skip_below: property.to_byte(), stream: writer.finish() }
             }
         };
