@@ -2,6 +2,8 @@
 
 mod bits;
 mod context;
+mod repeats;
+mod residuals;
 
 use std::ops::Range;
 
