@@ -378,8 +378,7 @@ impl Encoder {
         let kept = if self.reuse.is_some() { (grid.height / 8 * (grid.width / 8) * model.header().c8 * 2) as u64 } else { 0 };
         let (waiting, packing) = if self.lossless == Lossless::Auto { lossless_memory(grid, layout) } else { (0, 0) };
         let refining = if self.effort > 0 { refine_memory(grid, model) } else { 0 };
-        // A row of tiles is refined, coded, and packed as it is, one after the other.
-        Ok(waiting + estimate(grid, layout, model, packing.max(refining))? + kept + self.transforms.memory(model, grid.height / LATENT, grid.latent_width()))
+        Ok(waiting + estimate(grid, layout, model, packing)? + kept + refining + self.transforms.memory(model, grid.height / LATENT, grid.latent_width()))
     }
 }
 
@@ -402,8 +401,8 @@ fn copied<S: Sample>(samples: &[S]) -> impl RowSource<S> {
     }
 }
 
-/// About how many bytes encoding takes at its peak, with the model. `other` is what is done with a row of tiles before or after it is coded.
-fn estimate(grid: &Grid, layout: &Layout, model: &Model, other: u64) -> Result<u64> {
+/// About how many bytes encoding takes at its peak, with the model. `packing` is what lossless tiles take, which are made when those of latents are done.
+fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result<u64> {
     let h = model.header();
     let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
     // 32-bit latents of a row of tiles, and of those that the last band gave beyond it.
@@ -417,5 +416,5 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, other: u64) -> Result<u
     // A row of tiles, as it is and filtered.
     let alpha = if layout.channels().has_alpha() { u64::from(layout.width()) * grid.tile().min(layout.height() as usize) as u64 * 4 } else { 0 };
     let analysis = memory::transform(h, model.encoder()?.analysis, columns);
-    Ok(alpha + model.network_bytes(true) + samples + latents + tiles.max(other) + analysis)
+    Ok(alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + analysis)
 }
