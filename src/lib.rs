@@ -60,6 +60,9 @@
 //! `image::open` and the `image` crate's traits: `register_image_hook` (feature `image-hook`). C: feature `capi`, `src/capi/README.md`. Python: feature
 //! `python`, `src/python/README.md`.
 
+#[cfg(all(test, not(feature = "embedded-model")))]
+compile_error!("the tests need a model: add `--features embedded-model`");
+
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub mod bench_internals;

@@ -498,6 +498,25 @@ fn folders_keep_their_tree() {
 }
 
 #[test]
+fn an_exported_model_decodes() {
+    let place = Place::new();
+    place.write("a.png", png(&rgb(70, 40)));
+    place.run(&["encode", "--lossless=never", "a.png", "-o", "a.aei"]).success();
+    place.run(&["export-model", "whole.aem"]).success();
+    place.run(&["export-model", "--decoder-only", "decoder.aem"]).success();
+    place.fails(3, "decoder.aem", &["export-model", "decoder.aem"]);
+    assert!(place.read("decoder.aem").len() < place.read("whole.aem").len() * 3 / 5);
+    place.run(&["decode", "a.aei", "-o", "built-in.png"]).success();
+    for model in ["whole.aem", "decoder.aem"] {
+        place.run(&["decode", "-f", "--model", model, "a.aei", "-o", "given.png"]).success();
+        assert!(place.read("given.png") == place.read("built-in.png"), "{model}");
+    }
+    place.run(&["encode", "--lossless=never", "--model", "whole.aem", "a.png", "-o", "b.aei"]).success();
+    assert!(place.read("a.aei") == place.read("b.aei"));
+    place.fails(6, "can only decode", &["encode", "-f", "--model", "decoder.aem", "a.png", "-o", "b.aei"]);
+}
+
+#[test]
 fn completions_and_manual_pages() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

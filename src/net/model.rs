@@ -15,16 +15,14 @@ use crate::{Error, Result};
 
 /// `\x89AEM\r\n\x1a\n`.
 const SIGNATURE: [u8; 8] = *b"\x89AEM\r\n\x1a\n";
-#[cfg(not(fuzzing))]
-const EMBEDDED: &[u8] = include_bytes!("../../models/aei1/model.aem");
-/// Written by the export beside the model, so that starting the program need not hash megabytes; a test compares it with the file.
-#[cfg(not(fuzzing))]
-const EMBEDDED_ID: &str = include_str!("../../models/aei1/model.aem.id");
+/// The model of the crate and its id, which the export writes beside it, so that starting the program need not hash megabytes; a test compares it with the file.
+#[cfg(all(feature = "embedded-model", not(fuzzing)))]
+const EMBEDDED: Option<(&[u8], &str)> = Some((include_bytes!("../../models/aei1/model.aem"), include_str!("../../models/aei1/model.aem.id")));
 /// Fuzzing is about the code, which a model of some kilobytes goes through a hundred times faster.
-#[cfg(fuzzing)]
-const EMBEDDED: &[u8] = include_bytes!("../../format-spec/vectors/tiny.aem");
-#[cfg(fuzzing)]
-const EMBEDDED_ID: &str = include_str!("../../format-spec/vectors/tiny.aem.id");
+#[cfg(all(feature = "embedded-model", fuzzing))]
+const EMBEDDED: Option<(&[u8], &str)> = Some((include_bytes!("../../format-spec/vectors/tiny.aem"), include_str!("../../format-spec/vectors/tiny.aem.id")));
+#[cfg(not(feature = "embedded-model"))]
+const EMBEDDED: Option<(&[u8], &str)> = None;
 
 /// Names what a model decodes: the first 8 bytes of the SHA-256 of its file without ancillary chunks (SPEC 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,27 +186,23 @@ impl Model {
     /// The model that is part of this crate. It is loaded once per process.
     ///
     /// # Errors
-    /// None in a released crate: tests load the model.
+    /// [`Error::Model`] if the crate was built without the feature `embedded-model`. Otherwise none in a released crate: tests load the model.
     pub fn embedded() -> Result<Arc<Self>> {
         static MODEL: OnceLock<Arc<Model>> = OnceLock::new();
         if let Some(model) = MODEL.get() {
             return Ok(Arc::clone(model));
         }
-        let model = Arc::new(Self::parse(Cow::Borrowed(EMBEDDED), Self::embedded_id()?)?);
+        let (bytes, id) = EMBEDDED.ok_or_else(no_model)?;
+        let model = Arc::new(Self::parse(Cow::Borrowed(bytes), parse_id(id)?)?);
         Ok(Arc::clone(MODEL.get_or_init(|| model)))
     }
 
     /// What [`Model::id`] says of the embedded model, without loading it.
     ///
     /// # Errors
-    /// None in a released crate, as above.
+    /// As [`Model::embedded`].
     pub fn embedded_id() -> Result<ModelId> {
-        let mut id = [0; 8];
-        for (byte, digits) in id.iter_mut().zip(EMBEDDED_ID.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).unwrap_or_default();
-            *byte = u8::from_str_radix(digits, 16).map_err(|e| Error::Model(format!("the embedded model's id: {e}")))?;
-        }
-        Ok(ModelId(id))
+        EMBEDDED.ok_or_else(no_model).and_then(|(_, id)| parse_id(id))
     }
 
     /// A model from the bytes of a model file (`.aem`). Everything in it is checked here.
@@ -280,6 +274,19 @@ impl Model {
     /// The name that its makers gave it.
     pub fn name(&self) -> &str {
         &self.header.name
+    }
+
+    /// The model as a file (`.aem`), from which [`Model::from_bytes`] makes it again.
+    pub fn file(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same without what encoding alone needs, which is nearly half of it. It has the same id.
+    pub fn decoder_file(&self) -> Vec<u8> {
+        let Some((_, records)) = &self.encoder else { return self.bytes.to_vec() };
+        // A chunk is its type and length, its payload, and a CRC.
+        let (start, end) = (records.start - EncoderHeader::BYTES - 8, records.end + 4);
+        [&self.bytes[..start], &self.bytes[end..]].concat()
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -370,6 +377,20 @@ fn id_of(bytes: &[u8]) -> Result<ModelId> {
     }
 }
 
+/// The id in hexadecimal digits.
+fn parse_id(digits: &str) -> Result<ModelId> {
+    let mut id = [0; 8];
+    for (byte, digits) in id.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).unwrap_or_default();
+        *byte = u8::from_str_radix(digits, 16).map_err(|e| Error::Model(format!("the embedded model's id: {e}")))?;
+    }
+    Ok(ModelId(id))
+}
+
+fn no_model() -> Error {
+    Error::Model("no model is part of this build: give one, or build with the feature \"embedded-model\"".into())
+}
+
 fn no_analysis() -> Error {
     Error::Unsupported("this model can only decode: its file holds no analysis".into())
 }
@@ -388,6 +409,9 @@ fn load<'a, T>(cell: &'a OnceLock<T>, bytes: &[u8], records: &Range<usize>, read
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EMBEDDED: &[u8] = super::EMBEDDED.unwrap().0;
+    const EMBEDDED_ID: &str = super::EMBEDDED.unwrap().1;
 
     #[test]
     fn embedded_model_has_the_stated_digest_and_loads_whole() {
@@ -414,7 +438,11 @@ mod tests {
         let digest: String = Sha256::digest(&bare).iter().take(8).map(|b| format!("{b:02x}")).collect();
         assert_eq!(digest, EMBEDDED_ID.trim());
 
+        let whole = Model::embedded().unwrap();
+        assert_eq!(whole.file(), EMBEDDED);
+        assert_eq!(whole.decoder_file(), chunks_but(|kind| kind == b"enco"));
         let decoder = Model::from_bytes(bare.clone()).unwrap();
+        assert_eq!(decoder.decoder_file(), bare);
         assert_eq!(decoder.id(), Model::embedded().unwrap().id());
         let picture = crate::Picture::new(16, 16, crate::Channels::Rgb, vec![90; 768]).unwrap();
         let file = crate::Encoder::new().encode(&picture).unwrap();

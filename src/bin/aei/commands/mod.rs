@@ -9,6 +9,7 @@ mod device;
 mod devices;
 mod encode;
 mod info;
+mod model;
 mod shell;
 
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Compare(compare::Compare),
     Completions(shell::Completions),
     Man(shell::Man),
+    ExportModel(model::ExportModel),
     #[cfg(feature = "onnx")]
     Devices(devices::Devices),
     #[cfg(feature = "onnx")]
@@ -47,6 +49,7 @@ impl Command {
             Self::Info(info) => info.common.clone().run(|session| info.run(session)),
             Self::Compare(compare) => compare.common.clone().run(|session| compare.run(session)),
             Self::Completions(completions) => finish(&Console::plain(), completions.run()),
+            Self::ExportModel(export) => export.common.clone().run(|session| export.run(session)),
             Self::Man(man) => finish(&Console::plain(), man.run()),
             #[cfg(feature = "onnx")]
             Self::Devices(devices) => devices.common.clone().run(|session| devices.run(session)),
