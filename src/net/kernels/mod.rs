@@ -15,6 +15,9 @@ mod avx512;
 mod neon;
 mod pack;
 mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[allow(unsafe_code)]
+mod simd128;
 #[cfg(test)]
 mod tests;
 
@@ -93,6 +96,8 @@ pub(crate) fn available() -> Vec<&'static dyn Kernel> {
         static NEON: LazyLock<Option<neon::Neon>> = LazyLock::new(neon::Neon::new);
         kernels.extend(NEON.as_ref().map(|kernel| kernel as &dyn Kernel));
     }
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    kernels.push(&simd128::Simd128);
     kernels.push(&scalar::Scalar);
     kernels
 }
