@@ -58,7 +58,9 @@
 //!
 //! # Other doors
 //! `image::open` and the `image` crate's traits: `register_image_hook` (feature `image-hook`). C: feature `capi`, `src/capi/README.md`. Python: feature
-//! `python`, `src/python/README.md`.
+//! `python`, `src/python/README.md`. Web pages: feature `wasm`, `src/wasm/README.md`.
+//!
+//! The model is part of the crate with the feature `embedded-model`, which the program and all of these doors but the last have with them.
 
 #[cfg(all(test, not(feature = "embedded-model")))]
 compile_error!("the tests need a model: add `--features embedded-model`");
@@ -81,6 +83,8 @@ mod onnx;
 mod picture;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(feature = "wasm")]
+mod wasm;
 
 pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Device, Encoder, Layout, Limits, Lossless, LostAlpha, LostTile, Quality, Target, Tune};
 pub use container::Info;

@@ -1,0 +1,159 @@
+// The folder that build.sh made, in Node: node --test src/wasm/tests/node.mjs (AEI_WASM names the folder).
+// What it decodes is compared with format-spec/vectors/digests.txt.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+import { pathToFileURL } from "node:url";
+import { inflateSync } from "node:zlib";
+
+const folder = pathToFileURL(`${process.env.AEI_WASM ?? "target/wasm"}/`);
+const root = new URL("../../../", import.meta.url);
+const vectors = new URL("format-spec/vectors/", root);
+const read = (name, from = vectors) => new Uint8Array(readFileSync(new URL(name, from)));
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+const { load } = await import(new URL("index.js", folder));
+const aei = await load();
+
+/** The lines of digests.txt, and the models that names are to be decoded with. */
+function expected() {
+    const models = new Map(), lines = [];
+    for (const line of readFileSync(new URL("digests.txt", vectors), "utf8").split("\n")) {
+        const words = line.replace(/#.*/, "").trim().split(/\s+/);
+        if (words[0] === "model") models.set(words[2], words[1]);
+        // Parts of a file other than its picture, in a fourth form of line.
+        else if (words.length === 3 && !["samples16", "metadata", "preview"].includes(words[0])) lines.push(words);
+    }
+    return lines.map(([first, second, third]) =>
+        first === "refused" ? { name: third, rule: second, model: models.get(third) } : { name: second, digest: first, shape: third, model: models.get(second) },
+    );
+}
+
+test("every vector decodes to its digest or is refused by its rule", async () => {
+    const codecs = new Map([[undefined, aei]]);
+    let decoded = 0, refused = 0;
+    for (const { name, rule, digest, shape, model } of expected()) {
+        if (!codecs.has(model)) codecs.set(model, await load({ model: read(model) }));
+        const codec = codecs.get(model);
+        if (rule) {
+            assert.throws(() => codec.samples(read(name)), (error) => error.name === "AeiError" && error.message.includes(`(${rule})`), name);
+            refused++;
+        } else {
+            const { storedWidth, storedHeight, channels } = codec.info(read(name));
+            assert.equal(`${storedWidth}x${storedHeight}x${channels}`, shape, name);
+            assert.equal(sha256(codec.samples(read(name))), digest, name);
+            decoded++;
+        }
+    }
+    assert.ok(decoded > 50 && refused > 50, `${decoded} decoded, ${refused} refused`);
+});
+
+/** A picture of several tiles, made with the model of the vectors. */
+function tiled() {
+    const codec = whole;
+    const [width, height] = [1300, 1100];
+    const data = new Uint8Array(width * height * 3).map((_, i) => (i * 7 + ((i / 3900) | 0) * 3) & 127);
+    return { codec, width, height, file: codec.encode({ width, height, data }, { quality: 30, lossless: false }) };
+}
+
+test("parts are those of the whole", () => {
+    const { codec, width, height, file } = tiled();
+    const all = codec.samples(file);
+    assert.equal(all.length, width * height * 3);
+    const [x, y, w, h] = [1000, 900, 200, 190];
+    const part = codec.samples(file, { x, y, width: w, height: h });
+    for (let row = 0; row < h; row++) {
+        const from = ((y + row) * width + x) * 3;
+        assert.ok(Buffer.compare(part.subarray(row * w * 3, (row + 1) * w * 3), all.subarray(from, from + w * 3)) === 0, `row ${row}`);
+    }
+});
+
+/** The samples of a PNG file of 8 bits that is not interlaced (PNG specification, 9.2). */
+function pngSamples(png) {
+    const view = new DataView(png.buffer, png.byteOffset);
+    const width = view.getUint32(16), height = view.getUint32(20), channels = { 0: 1, 2: 3, 4: 2, 6: 4 }[png[25]];
+    const parts = [];
+    for (let at = 8; at < png.length; at += 12 + view.getUint32(at)) {
+        if (String.fromCharCode(...png.subarray(at + 4, at + 8)) === "IDAT") parts.push(png.subarray(at + 8, at + 8 + view.getUint32(at)));
+    }
+    const raw = inflateSync(Buffer.concat(parts)), stride = width * channels, out = new Uint8Array(height * stride);
+    const paeth = (a, b, c) => {
+        const [pa, pb, pc] = [Math.abs(b - c), Math.abs(a - c), Math.abs(a + b - 2 * c)];
+        return pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
+    };
+    for (let y = 0; y < height; y++) {
+        const filter = raw[y * (stride + 1)];
+        for (let i = 0; i < stride; i++) {
+            const a = i >= channels ? out[y * stride + i - channels] : 0, b = y ? out[(y - 1) * stride + i] : 0;
+            const c = y && i >= channels ? out[(y - 1) * stride + i - channels] : 0;
+            out[y * stride + i] = raw[y * (stride + 1) + 1 + i] + [0, a, b, (a + b) >> 1, paeth(a, b, c)][filter];
+        }
+    }
+    return { width, height, channels, samples: out };
+}
+
+test("PNG files and pixels for display hold the samples", () => {
+    const [width, height] = [5, 3];
+    const data = Uint8Array.from({ length: width * height * 3 }, (_, i) => i * 5);
+    const file = lossless({ width, height, data });
+    const png = pngSamples(aei.toPng(file));
+    assert.deepEqual([png.width, png.height, png.channels], [width, height, 3]);
+    assert.deepEqual(png.samples, data);
+    assert.deepEqual(pngSamples(aei.toPng(file, { samples: data.map((v) => v + 1) })).samples, data.map((v) => v + 1));
+    assert.deepEqual([...aei.decode(file).data.subarray(0, 8)], [0, 5, 10, 255, 15, 20, 25, 255]);
+    const other = (channels, samples) => [...aei.decode(lossless({ width: 1, height: 1, data: Uint8Array.from(samples.slice(0, channels)) })).data];
+    assert.deepEqual(other(1, [7]), [7, 7, 7, 255]);
+    assert.deepEqual(other(2, [7, 9]), [7, 7, 7, 9]);
+    assert.deepEqual(other(4, [1, 2, 3, 4]), [1, 2, 3, 4]);
+});
+
+test("what is displayed is upright", async () => {
+    // Where a pixel of the upright picture stands in the stored one, of width W and height H (EXIF, tag 0x0112).
+    const from = {
+        1: (x, y) => [x, y], 2: (x, y, W) => [W - 1 - x, y], 3: (x, y, W, H) => [W - 1 - x, H - 1 - y], 4: (x, y, W, H) => [x, H - 1 - y],
+        5: (x, y) => [y, x], 6: (x, y, W, H) => [y, H - 1 - x], 7: (x, y, W, H) => [W - 1 - y, H - 1 - x], 8: (x, y, W) => [W - 1 - y, x],
+    };
+    let turned = 0;
+    for (const { name, digest, model } of expected()) {
+        if (!digest || (model && model !== "tiny.aem")) continue;
+        const codec = model ? whole : aei;
+        const { orientation, width, height, storedWidth, storedHeight, channels } = codec.info(read(name));
+        if (orientation === 1 || channels < 3) continue;
+        const samples = codec.samples(read(name)), { data } = codec.decode(read(name)), png = pngSamples(codec.toPng(read(name)));
+        assert.deepEqual([png.width, png.height, data.length], [width, height, width * height * 4], name);
+        for (let y = 0; y < height; y++) {
+            for (let x = 0; x < width; x++) {
+                const [u, v] = from[orientation](x, y, storedWidth, storedHeight);
+                const stored = [...samples.subarray((v * storedWidth + u) * channels, (v * storedWidth + u + 1) * channels)];
+                assert.deepEqual([...data.subarray((y * width + x) * 4, (y * width + x) * 4 + channels)], stored, name);
+                assert.deepEqual([...png.samples.subarray((y * width + x) * channels, (y * width + x + 1) * channels)], stored, name);
+            }
+        }
+        turned++;
+    }
+    assert.ok(turned > 0);
+});
+
+/** Only a model with its analysis encodes, and that of the vectors is one. */
+let whole;
+test.before(async () => {
+    whole = await load({ model: read("tiny.aem") });
+});
+const lossless = (pixels) => whole.encode(pixels, { lossless: true });
+
+test("errors say whose fault they are", () => {
+    const kind = (wanted) => (error) => error instanceof Error && error.name === "AeiError" && error.kind === wanted;
+    assert.throws(() => aei.info(new Uint8Array(20)), kind("format"));
+    const file = lossless({ width: 40, height: 30, data: new Uint8Array(40 * 30 * 4).fill(9) });
+    assert.throws(() => aei.samples(file, { maxPixels: 1000 }), kind("limits"));
+    assert.throws(() => aei.samples(file, { x: 30, width: 11 }), kind("parameter"));
+    assert.throws(() => whole.encode({ width: 3, height: 3, data: new Uint8Array(7) }), /channels|samples/);
+    assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { quality: 101 }), kind("parameter"));
+});
+
+test("a wrong model is refused", async () => {
+    await assert.rejects(load({ model: new Uint8Array(100) }), (error) => error.kind === "model");
+    const { file } = tiled();
+    assert.throws(() => aei.samples(file), (error) => error.kind === "unsupported");
+});
