@@ -28,6 +28,8 @@ fi
 "$bindgen" --target web --out-dir "$out" --out-name aei "$module"
 
 cp src/wasm/aei/* LICENSE-MIT LICENSE-APACHE "$out/"
+crate=$(sed -n 's/^version = "\(.*\)"/\1/p; /^\[features/q' Cargo.toml)
+sed "s/\"version\": .*/\"version\": \"$crate\",/" src/wasm/aei/package.json >"$out/package.json"
 cargo run --quiet --locked --release --bin aei -- export-model --quiet --force ${model[@]+"${model[@]}"} "$out/aei1.aem"
 gzip -9nf "$out/aei1.aem"
 ls -l "$out"

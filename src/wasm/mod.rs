@@ -166,14 +166,16 @@ pub fn encode(
     samples: Vec<u8>,
     width: u32,
     height: u32,
-    channels: u8,
+    channels: u32,
     model: &Model,
-    quality: u8,
-    effort: u8,
+    quality: u32,
+    effort: u32,
     lossless: Option<bool>,
     preview: bool,
     icc: Option<Vec<u8>>,
 ) -> Result<Vec<u8>> {
+    // JavaScript's numbers are cut to 32 bits on the way; what is beyond 8 is beyond every bound.
+    let [channels, quality, effort] = [channels, quality, effort].map(|number| u8::try_from(number).unwrap_or(u8::MAX));
     let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
     let picture = Picture::new(width, height, channels, samples)?.with_metadata(Metadata { icc, ..Metadata::default() });
     let lossless = lossless.map_or(Lossless::Auto, |wanted| if wanted { Lossless::Always } else { Lossless::Never });

@@ -150,6 +150,8 @@ test("errors say whose fault they are", () => {
     assert.throws(() => aei.samples(file, { x: 30, width: 11 }), kind("parameter"));
     assert.throws(() => whole.encode({ width: 3, height: 3, data: new Uint8Array(7) }), /channels|samples/);
     assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { quality: 101 }), kind("parameter"));
+    assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { quality: 256 + 60 }), kind("parameter"));
+    assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { effort: -1 }), kind("parameter"));
 });
 
 test("a wrong model is refused", async () => {
