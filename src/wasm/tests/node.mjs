@@ -1,11 +1,15 @@
-// The folder that build.sh made, in Node: node --test src/wasm/tests/node.mjs (AEI_WASM names the folder).
+// The folder that build.sh made, in Node: node --test src/wasm/tests/node.mjs
+// AEI_WASM names the folder; AEI_PROGRAM the program, with which files are compared.
 // What it decodes is compared with format-spec/vectors/digests.txt.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import test from "node:test";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { inflateSync } from "node:zlib";
 
 const folder = pathToFileURL(`${process.env.AEI_WASM ?? "target/wasm"}/`);
@@ -66,6 +70,26 @@ test("parts are those of the whole", () => {
     for (let row = 0; row < h; row++) {
         const from = ((y + row) * width + x) * 3;
         assert.ok(Buffer.compare(part.subarray(row * w * 3, (row + 1) * w * 3), all.subarray(from, from + w * 3)) === 0, `row ${row}`);
+    }
+});
+
+const program = process.env.AEI_PROGRAM;
+test("files and pictures are those of the program", { skip: program ? false : "AEI_PROGRAM is not set" }, (t) => {
+    const place = mkdtempSync(join(tmpdir(), "aei-"));
+    t.after(() => rmSync(place, { recursive: true }));
+    const at = (name) => join(place, name), model = ["--quiet", "--model", fileURLToPath(new URL("tiny.aem", vectors))];
+    const [width, height] = [150, 90], data = Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 5 + (i / 450) * 3) & 255);
+    writeFileSync(at("a.ppm"), Buffer.concat([Buffer.from(`P6 ${width} ${height} 255\n`), data]));
+    for (const [flags, options] of [
+        [["--lossless=never"], { lossless: false }],
+        [["--lossless=never", "--effort", "2"], { lossless: false, effort: 2 }],
+        [["--lossless", "--preview"], { lossless: true, preview: true }],
+    ]) {
+        execFileSync(program, ["encode", "--force", ...model, "-q", "40", ...flags, at("a.ppm"), "-o", at("a.aei")]);
+        const file = new Uint8Array(readFileSync(at("a.aei")));
+        assert.equal(sha256(whole.encode({ width, height, data }, { quality: 40, ...options })), sha256(file), flags.join(" "));
+        execFileSync(program, ["decode", "--force", ...model, at("a.aei"), "-o", at("b.ppm")]);
+        assert.equal(sha256(whole.samples(file)), sha256(readFileSync(at("b.ppm")).subarray(-data.length)), flags.join(" "));
     }
 });
 
