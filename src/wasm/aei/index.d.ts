@@ -1,4 +1,4 @@
-/** Where the module or the model comes from: an address, its bytes, or what is compiled. Default: the files beside index.js. */
+/** Where the module or the model comes from: an address (relative to the page), its bytes, or what is compiled. Default: the files beside index.js. */
 export type Source = string | URL | Uint8Array;
 
 export interface LoadOptions {

@@ -20,7 +20,12 @@ async function unpacked(bytes) {
     return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-const source = (given, name) => (given instanceof Uint8Array || given instanceof WebAssembly.Module ? given : new URL(given ?? name, import.meta.url));
+/** What was given, an address as a URL: relative to the page, or to this module where there is none. By default the file `name` beside this module. */
+function source(given, name) {
+    if (given === undefined) return new URL(name, import.meta.url);
+    if (given instanceof Uint8Array || given instanceof WebAssembly.Module) return given;
+    return new URL(given, globalThis.document?.baseURI ?? globalThis.location?.href ?? import.meta.url);
+}
 
 /** The module, compiled. */
 export async function fetchModule(from) {
