@@ -33,11 +33,21 @@ pub(super) fn xmp_in_jpeg(file: &mut Vec<u8>, xmp: &[u8]) -> Result<()> {
     insert(file, at.min(file.len()), &[&[0xFF, 0xE1], &length.to_be_bytes()[..], XMP_IN_JPEG, xmp].concat())
 }
 
-/// Puts XMP into a PNG file, behind its header.
+/// Puts XMP into a PNG file.
 pub(super) fn xmp_in_png(file: &mut Vec<u8>, xmp: &[u8]) -> Result<()> {
+    chunk_in_png(file, b"iTXt", &[XMP_IN_PNG, xmp].concat())
+}
+
+/// Puts the code of colours into a PNG file.
+pub(super) fn code_in_png(file: &mut Vec<u8>, code: [u8; 4]) -> Result<()> {
+    chunk_in_png(file, b"cICP", &code)
+}
+
+/// Puts a chunk into a PNG file, behind its header.
+fn chunk_in_png(file: &mut Vec<u8>, kind: &[u8; 4], payload: &[u8]) -> Result<()> {
     // Signature, and IHDR with 13 bytes.
     const BEHIND_HEADER: usize = 8 + 12 + 13;
-    let content = [b"iTXt", XMP_IN_PNG, xmp].concat();
+    let content = [kind, payload].concat();
     let length = (content.len() - 4) as u32;
     let sum = crc32fast::hash(&content);
     insert(file, BEHIND_HEADER.min(file.len()), &[&length.to_be_bytes(), &content[..], &sum.to_be_bytes()].concat())

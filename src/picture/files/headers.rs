@@ -5,6 +5,7 @@
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
 use super::FileFormat;
+use super::colours::{SRGB_CHROMATICITIES, Stated};
 
 /// What a file says about itself besides its pixels.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +27,9 @@ pub(super) struct Headers {
     /// XMP behind the pixels of a PNG file, likewise.
     pub(super) late_xmp: Option<Vec<u8>>,
     /// Colours that PNG's own chunks state, if they are not those of sRGB.
-    pub(super) png_colours: Option<String>,
+    pub(super) png_colours: Option<Stated>,
+    /// What aei has no place for.
+    pub(super) left_out: Vec<&'static str>,
 }
 
 impl Headers {
@@ -92,7 +95,13 @@ impl Headers {
                 }
                 _ => {}
             }
-            at += usize::from(BigEndian::read_u16(bytes.get(at..at + 2)?));
+            let length = usize::from(BigEndian::read_u16(bytes.get(at..at + 2)?));
+            if let Some(what) = bytes.get(at + 2..at + length).and_then(|segment| without_place(marker, segment))
+                && !self.left_out.contains(&what)
+            {
+                self.left_out.push(what);
+            }
+            at += length;
         }
         self.incomplete = false;
         Some(())
@@ -124,17 +133,15 @@ impl Headers {
         }
         // In PNG's order of precedence: cICP, iCCP (which the decoder hands out), sRGB, then gamma and chromaticities.
         if let Some(code) = cicp {
-            // 1, 13: primaries of BT.709, transfer function of sRGB; 0: not a matrix of luma and chroma.
-            self.png_colours = (code[..2] != [1, 13]).then(|| format!("cICP {}-{}-{}", code[0], code[1], code[2]));
+            self.png_colours = code.first_chunk().map(|code| Stated::Code(*code)).filter(|stated| !stated.is_srgb());
         } else if !icc && !srgb {
             const SRGB_GAMMA: u32 = 45455;
-            const SRGB_PRIMARIES: [u32; 8] = [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000];
             let far = |a: u32, b: u32| a.abs_diff(b) > 1500;
-            if let Some(gamma) = gamma.filter(|g| *g > 0 && far(*g, SRGB_GAMMA)) {
-                self.png_colours = Some(format!("gamma {:.2}", 100_000.0 / f64::from(gamma)));
-            } else if primaries.is_some_and(|p| p.chunks_exact(4).map(BigEndian::read_u32).zip(SRGB_PRIMARIES).any(|(a, b)| far(a, b))) {
-                self.png_colours = Some("other primaries".into());
-            }
+            let gamma = gamma.filter(|g| *g > 0 && far(*g, SRGB_GAMMA));
+            let chromaticities = primaries
+                .map(|p| std::array::from_fn(|i| BigEndian::read_u32(&p[4 * i..])))
+                .filter(|p: &[u32; 8]| p.iter().zip(SRGB_CHROMATICITIES).any(|(a, b)| far(*a, b)));
+            self.png_colours = (gamma.is_some() || chromaticities.is_some()).then_some(Stated::Measured { gamma, chromaticities });
         }
         Some(())
     }
@@ -199,6 +206,19 @@ impl Headers {
     }
 }
 
+/// What is in a JPEG file's segment, where it is something that people would miss and aei cannot store.
+fn without_place(marker: u8, segment: &[u8]) -> Option<&'static str> {
+    let has = |part: &[u8]| segment.windows(part.len()).any(|bytes| bytes == part);
+    match marker {
+        // By Adobe's way, which phones took over, XMP announces it, by ISO 21496-1 a segment of its own does.
+        0xE1 if segment.starts_with(b"http://ns.adobe.com/xap/1.0/\0") && has(b"hdrgm:Version") => Some("gain map for HDR displays"),
+        0xE2 if segment.starts_with(b"urn:iso:std:iso:ts:21496:-1\0") => Some("gain map for HDR displays"),
+        // A resource of Photoshop: signature, number.
+        0xED if segment.starts_with(b"Photoshop 3.0\0") && has(b"8BIM\x04\x04") => Some("IPTC block"),
+        _ => None,
+    }
+}
+
 /// XMP from a chunk of text, if it is not compressed: keyword, two zeros, then language and translated keyword, each with a zero behind it.
 fn plain_xmp(payload: &[u8]) -> Option<Vec<u8>> {
     let rest = payload.strip_prefix(b"XML:com.adobe.xmp\0\0\0")?;
@@ -240,13 +260,19 @@ mod tests {
     fn png_colours_by_precedence() {
         let linear: &[u8] = &100_000u32.to_be_bytes();
         let usual: &[u8] = &45455u32.to_be_bytes();
-        assert_eq!(png(&[(b"gAMA", linear)]).png_colours.as_deref(), Some("gamma 1.00"));
+        let other = [31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000];
+        let chromaticities = |numbers: [u32; 8]| numbers.into_iter().flat_map(u32::to_be_bytes).collect::<Vec<_>>();
+        let measured = |gamma, chromaticities| Some(Stated::Measured { gamma, chromaticities });
+        assert_eq!(png(&[(b"gAMA", linear)]).png_colours, measured(Some(100_000), None));
         assert_eq!(png(&[(b"gAMA", usual)]).png_colours, None);
         assert_eq!(png(&[(b"gAMA", linear), (b"sRGB", &[0])]).png_colours, None);
         assert_eq!(png(&[(b"gAMA", linear), (b"iCCP", b"x")]).png_colours, None);
-        assert_eq!(png(&[(b"cICP", &[9, 16, 0, 1]), (b"sRGB", &[0])]).png_colours.as_deref(), Some("cICP 9-16-0"));
+        assert_eq!(png(&[(b"cICP", &[9, 16, 0, 1]), (b"sRGB", &[0]), (b"iCCP", b"x")]).png_colours, Some(Stated::Code([9, 16, 0, 1])));
         assert_eq!(png(&[(b"cICP", &[1, 13, 0, 1]), (b"gAMA", linear)]).png_colours, None);
-        assert_eq!(png(&[(b"cHRM", &[0; 32])]).png_colours.as_deref(), Some("other primaries"));
+        assert_eq!(png(&[(b"cICP", &[1, 13, 0, 0])]).png_colours, Some(Stated::Code([1, 13, 0, 0])));
+        assert_eq!(png(&[(b"cHRM", &chromaticities(SRGB_CHROMATICITIES))]).png_colours, None);
+        assert_eq!(png(&[(b"cHRM", &chromaticities(other))]).png_colours, measured(None, Some(other)));
+        assert_eq!(png(&[(b"gAMA", linear), (b"cHRM", &chromaticities(other))]).png_colours, measured(Some(100_000), Some(other)));
     }
 
     #[test]

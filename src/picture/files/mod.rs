@@ -1,6 +1,7 @@
 //! Picture files other than aei's own, through the `image` crate.
 
 mod cmyk;
+mod colours;
 mod embed;
 mod format;
 mod headers;
@@ -103,14 +104,13 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
         }
     };
 
-    let metadata = fitting(metadata, channels, limits, &mut notices)?;
+    let metadata = fitting(metadata, &headers, channels, limits, &mut notices)?;
     if headers.incomplete {
         notices.push(Notice::Incomplete);
     }
     if headers.pictures > 1 {
         notices.push(Notice::FirstOfSeveral { pictures: headers.pictures });
     }
-    notices.extend(headers.png_colours.map(|stated| Notice::Colours { stated }));
     let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
     let depth = headers.depth.unwrap_or_else(|| picture.depth().bits());
     Ok((picture.with_source_depth(depth)?, notices))
@@ -147,8 +147,21 @@ fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> R
     Ok(())
 }
 
-/// Metadata without a colour profile that does not fit, and no more than is allowed.
-fn fitting(mut metadata: Metadata, channels: Channels, limits: &Limits, notices: &mut Vec<Notice>) -> Result<Metadata> {
+/// Metadata with the colour profile that counts, without one that does not fit, and no more than is allowed.
+fn fitting(mut metadata: Metadata, headers: &Headers, channels: Channels, limits: &Limits, notices: &mut Vec<Notice>) -> Result<Metadata> {
+    notices.extend(headers.left_out.iter().map(|what| Notice::LeftOut { what, why: "aei has no place for it".into() }));
+    if let Some(stated) = headers.png_colours {
+        let same = metadata.icc.as_deref().and_then(colours::code_in).is_some_and(|code| stated == colours::Stated::Code(code));
+        match stated.to_profile(channels.is_gray()) {
+            _ if same => {}
+            Some(made) => {
+                if metadata.icc.replace(made).is_some() {
+                    notices.push(Notice::LeftOut { what: "colour profile", why: format!("what counts in PNG is {stated}") });
+                }
+            }
+            None => notices.push(Notice::Colours { stated: stated.to_string() }),
+        }
+    }
     if let Some(why) = metadata.icc.as_deref().and_then(|icc| profile::misfit(icc, channels)) {
         metadata.icc = None;
         notices.push(Notice::LeftOut { what: "colour profile", why });

@@ -13,8 +13,8 @@ pub enum Notice {
         /// How many there are.
         pictures: u32,
     },
-    /// The file says that its colours are not those of sRGB, by other means than a colour profile. The samples were taken as they are, so colours may look
-    /// different.
+    /// The file says that its colours are not those of sRGB, by other means than a colour profile, and there is no profile that says the same. The samples were
+    /// taken as they are, so colours may look different.
     Colours {
         /// What it says.
         stated: String,
@@ -49,7 +49,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FirstOfSeveral { pictures } => write!(f, "it holds {pictures} pictures; only the first was read"),
-            Self::Colours { stated } => write!(f, "its colours are not sRGB ({stated}), which this version does not store; they may look different"),
+            Self::Colours { stated } => write!(f, "its colours are not sRGB ({stated}), and no colour profile can say so; they may look different"),
             Self::Cmyk { by_profile: true } => write!(f, "its CMYK colours were converted to sRGB by its colour profile"),
             Self::Cmyk { by_profile: false } => {
                 write!(f, "its CMYK colours have no colour profile; they were converted by a simple rule and may look different")

@@ -28,6 +28,12 @@ fn tag<'a>(profile: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     profile.get(start..start.checked_add(length)?)
 }
 
+/// The code of the colours (ITU-T H.273) in a profile that states one: primaries, transfer function, matrix, whether the range is whole.
+pub(super) fn code(profile: &[u8]) -> Option<[u8; 4]> {
+    let tag = tag(profile, b"cicp")?;
+    tag.get(8..12)?.try_into().ok().filter(|_| tag.starts_with(b"cicp"))
+}
+
 /// The profile's name.
 fn description(profile: &[u8]) -> Option<String> {
     let tag = tag(profile, b"desc")?;

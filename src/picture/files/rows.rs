@@ -7,6 +7,7 @@ use image::codecs::png::PngDecoder;
 use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 use png::{BitDepth, ColorType};
 
+use super::colours::code_in;
 use super::embed::XMP_IN_PNG;
 use super::headers::Headers;
 use super::write::{kept, pnm_header};
@@ -76,8 +77,7 @@ impl<R: Read + Seek> PictureRows<R> {
         let (width, height) = (info.width, info.height);
         check_size(width, height, format, limits)?;
         let layout = Layout::new(width, height, channels)?.with_orientation(orientation);
-        let metadata = fitting(metadata, channels, limits, &mut notices)?;
-        notices.extend(headers.png_colours.map(|stated| Notice::Colours { stated }));
+        let metadata = fitting(metadata, &headers, channels, limits, &mut notices)?;
         Ok(Some(Self { layout, metadata, notices, source: Source::Png(Box::new(reader)) }))
     }
 
@@ -231,6 +231,9 @@ pub fn write_rows_with(
             encoder.set_compression(png::Compression::Fast);
             encoder.set_filter(png::Filter::Adaptive);
             let mut writer = encoder.write_header().map_err(write_error)?;
+            if let Some(code) = kept.icc.and_then(code_in) {
+                writer.write_chunk(png::chunk::cICP, &code).map_err(write_error)?;
+            }
             if let Some(xmp) = kept.xmp {
                 writer.write_chunk(png::chunk::iTXt, &[XMP_IN_PNG, xmp].concat()).map_err(write_error)?;
             }

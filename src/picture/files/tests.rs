@@ -124,6 +124,53 @@ fn a_profile_that_does_not_fit_is_left_out() {
     assert!(matches!(&notices[..], [Notice::LeftOut { what: "colour profile", why }] if why.contains("gray")), "{notices:?}");
 }
 
+fn chunk(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+    let crc = crc32fast::hash(&[kind, payload].concat());
+    [&(payload.len() as u32).to_be_bytes()[..], kind, payload, &crc.to_be_bytes()].concat()
+}
+
+#[test]
+fn a_code_of_colours_becomes_a_profile_and_comes_back() {
+    let rgb = Picture::rgb(3, 2, samples(18)).unwrap();
+    let plain = write_picture(&rgb, FileFormat::Png).unwrap();
+    let code = chunk(b"cICP", &[9, 16, 0, 1]);
+    let coded = [&plain[..33], &code, &plain[33..]].concat();
+    let has = |file: &[u8]| file.windows(code.len()).filter(|bytes| *bytes == code).count();
+
+    let (picture, notices) = read_picture(&coded).unwrap();
+    assert!(notices.is_empty() && picture.metadata().icc.is_some(), "{notices:?}");
+    let again = write_picture(&picture, FileFormat::Png).unwrap();
+    assert_eq!(has(&again), 1);
+    // Now the file has both; the profile says what the code says and stays as it is.
+    assert_eq!(read_picture(&again).unwrap(), (picture.clone(), vec![]));
+    let mut rows = Vec::new();
+    write_rows_with(&mut rows, FileFormat::Png, (&picture).into(), picture.metadata(), |write| write(&picture.samples())).unwrap();
+    assert_eq!((has(&rows), read_picture(&rows).unwrap()), (1, (picture.clone(), vec![])));
+    for format in [FileFormat::Jpeg, FileFormat::WebP, FileFormat::Tiff] {
+        let (back, _) = read_picture(&write_picture(&picture, format).unwrap()).unwrap();
+        assert_eq!(back.metadata().icc, picture.metadata().icc, "{format}");
+    }
+    // Another profile does not count in PNG where there is a code.
+    let other = rgb.with_metadata(Metadata { icc: Some(profile::tests::profile(b"RGB ")), ..Metadata::default() });
+    let other = write_picture(&other, FileFormat::Png).unwrap();
+    assert_eq!(has(&other), 0);
+    let (both, notices) = read_picture(&[&other[..33], &code, &other[33..]].concat()).unwrap();
+    assert_eq!(both.metadata().icc, picture.metadata().icc);
+    assert!(matches!(&notices[..], [Notice::LeftOut { what: "colour profile", why }] if why.contains("cICP 9-16-0")), "{notices:?}");
+    // What no profile can say is told.
+    let narrow = chunk(b"cICP", &[9, 16, 0, 0]);
+    let (same, notices) = read_picture(&[&plain[..33], &narrow, &plain[33..]].concat()).unwrap();
+    assert!(same.metadata().icc.is_none() && matches!(&notices[..], [Notice::Colours { .. }]), "{notices:?}");
+}
+
+#[test]
+fn what_has_no_place_is_told() {
+    let file = write_picture(&Picture::gray(2, 2, vec![9; 4]).unwrap(), FileFormat::Jpeg).unwrap();
+    let segment = b"\xFF\xED\0\x1APhotoshop 3.0\08BIM\x04\x04\0\0\0\0";
+    let (_, notices) = read_picture(&[&file[..2], segment, &file[2..]].concat()).unwrap();
+    assert!(matches!(&notices[..], [Notice::LeftOut { what: "IPTC block", .. }]), "{notices:?}");
+}
+
 #[test]
 fn jpeg_keeps_gray_and_stays_close() {
     for channels in [Channels::Gray, Channels::Rgb] {

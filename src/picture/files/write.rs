@@ -10,7 +10,7 @@ use image::codecs::qoi::QoiEncoder;
 use image::codecs::tiff::TiffEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
-use super::{FileFormat, Notice, embed, one_line, profile};
+use super::{FileFormat, Notice, colours, embed, one_line, profile};
 use crate::picture::metadata::set_upright;
 use crate::picture::orientation::turned;
 use crate::picture::try_filled;
@@ -180,6 +180,11 @@ fn write(samples: &[u8], width: u32, height: u32, channels: Channels, depth: Sam
         (Some(xmp), FileFormat::Jpeg) => embed::xmp_in_jpeg(&mut file, xmp)?,
         (Some(xmp), FileFormat::Png) => embed::xmp_in_png(&mut file, xmp)?,
         _ => {}
+    }
+    if format == FileFormat::Png
+        && let Some(code) = kept.icc.and_then(colours::code_in)
+    {
+        embed::code_in_png(&mut file, code)?;
     }
     Ok(file)
 }

@@ -58,9 +58,11 @@ fn colours_and_orientation_are_the_same() {
         [&file[..33], &exif, &file[33..]].concat(),
         [&file[..end], &exif, &file[end..]].concat(),
         [&file[..33], &chunk(b"gAMA", &100_000u32.to_be_bytes()), &file[33..]].concat(),
+        [&file[..33], &chunk(b"cICP", &[9, 16, 0, 1]), &file[33..]].concat(),
+        [&file[..33], &chunk(b"cICP", &[9, 16, 0, 0]), &file[33..]].concat(),
     ] {
         let (picture, notices) = read(&file).unwrap().unwrap();
-        assert!(picture.orientation() == Orientation::Rotate90 || notices.len() == 1);
+        assert!(picture.orientation() == Orientation::Rotate90 || picture.metadata().icc.is_some() || notices.len() == 1);
         assert_eq!((picture, notices), read_picture(&file).unwrap());
     }
 }
