@@ -176,9 +176,97 @@ fn without_a_header_nothing_can_be_done() {
     assert!(matches!(salvage(b"\x89PNG\r\n\x1a\n"), Err(Error::Format(e)) if e.rule() == "R2.1"));
     assert!(salvage(b"").is_err());
     // The signature can be spared.
-    let mut bad = file;
-    bad[5] = b'\n';
-    loses(&bad, &picture, &[]);
+    for at in 0..8 {
+        let mut bad = file.clone();
+        bad[at] ^= 4;
+        let (_, damage) = loses(&bad, &picture, &[]);
+        assert!(damage.file.unwrap().contains("R2.1"));
+    }
+    loses(&file[8..], &picture, &[]);
+    loses(&[b"HTTP/1.1 200 OK", &file[..]].concat(), &picture, &[]);
+}
+
+/// A chunk with its sum.
+fn chunk(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+    let crc = crc32fast::hash(&[kind, payload].concat());
+    [kind, &(payload.len() as u32).to_le_bytes()[..], payload, &crc.to_le_bytes()].concat()
+}
+
+/// The file with another one as its preview, and where that is.
+fn with_preview(file: &[u8]) -> (Vec<u8>, std::ops::Range<usize>) {
+    let preview = tiny_encoder(TILE).encode(&scene(96, 96, Channels::Rgb, 7)).unwrap();
+    let end = 44 + 12 + preview.len();
+    ([&file[..44], &chunk(b"prev", &preview), &file[44..]].concat(), 52..end - 4)
+}
+
+/// The tiles of the preview, and of what stands behind the end, are sound and bear the numbers of the picture's.
+#[test]
+fn tiles_of_other_pictures_are_not_taken() {
+    let (three, three_picture) = file();
+    let one = tiny_encoder(1024).encode(&scene(SIDE, SIDE, Channels::Rgb, 11)).unwrap();
+    let one_picture = tiny_decoder(&one).decode().unwrap();
+    for (file, picture) in [(three, three_picture), (one, one_picture)] {
+        let (nested, inside) = with_preview(&file);
+        loses(&nested, &picture, &[]);
+        let without_index = !chunks(&file).iter().any(|(kind, ..)| kind == b"TIDX");
+        // Type, length, signature, header, tile, end and sum of the preview. Without an index, a picture is not found again where its end is broken and more.
+        let sum = inside.end + 2;
+        for at in [44, 47, 48, 51, 54, 61, 65, 90, 108, 113, 300, inside.end - 10, inside.end - 3, sum] {
+            let mut bad = nested.clone();
+            bad[at] ^= 2;
+            let (_, damage) = loses(&bad, &picture, &[]);
+            assert!(!damage.is_none(), "{at}: {damage:?}");
+        }
+        let mut worse = nested.clone();
+        worse[44] ^= 2;
+        worse[inside.end - 6] ^= 2;
+        let tiles = if without_index { &[0][..] } else { &[] };
+        let (_, damage) = loses(&worse, &picture, tiles);
+        assert!(damage.file.is_some());
+        // Its header is not the picture's.
+        let mut headless = nested.clone();
+        (headless[20], headless[44]) = (headless[20] ^ 1, headless[44] ^ 2);
+        assert!(matches!(salvage(&headless), Err(Error::Format(e)) if e.rule() == "R2.5"));
+    }
+}
+
+#[test]
+fn what_stands_behind_the_end_is_not_taken() {
+    let (file, picture) = file();
+    let other = tiny_encoder(TILE).encode(&scene(SIDE, SIDE, Channels::Rgb, 99)).unwrap();
+    let mut bad = file.clone();
+    bad[tile(&file, 4).1 - 1] ^= 1;
+    loses(&[&bad[..], &other].concat(), &picture, &[4]);
+    // Where the end is not to be seen either, the other's signature is.
+    let last = bad.len() - 1;
+    bad[last] ^= 1;
+    loses(&[&bad[..], &other].concat(), &picture, &[4]);
+    bad.truncate(last - 11);
+    loses(&[&bad[..], &other].concat(), &picture, &[4]);
+}
+
+#[test]
+fn lost_metadata_are_told() {
+    let (file, picture) = file();
+    let zlib = [&[1][..], &9u32.to_le_bytes(), b"no stream"].concat();
+    let with = |extra: Vec<u8>| [&file[..44], &extra, &file[44..]].concat();
+    let lost = |file: &[u8]| salvage(file).unwrap().1.metadata.iter().map(|m| (m.what, m.reason.clone())).collect::<Vec<_>>();
+    let unpackable = with(chunk(b"ICCP", &zlib));
+    let (_, damage) = loses(&unpackable, &picture, &[]);
+    assert!(damage.file.is_none() && !damage.is_none(), "the chunk is whole: {damage:?}");
+    assert!(matches!(&lost(&unpackable)[..], [("colour profile", reason)] if reason.contains("R2.10")));
+    let mut sums = with([chunk(b"ICCP", b"\0profile"), chunk(b"EXIF", b"\0exif"), chunk(b"XMP ", b"\0xmp")].concat());
+    sums[44 + 8 + 2] ^= 1;
+    sums[44 + 20 + 8 + 2] ^= 1;
+    assert_eq!(lost(&sums).iter().map(|(what, _)| *what).collect::<Vec<_>>(), ["EXIF block", "colour profile"]);
+    loses(&sums, &picture, &[]);
+    let (mut nested, _) = with_preview(&file);
+    assert!(lost(&nested).is_empty());
+    nested[60] ^= 1;
+    assert_eq!(lost(&nested)[0].0, "preview", "its sum may be wrong in a file that is whole otherwise");
+    let last = tile(&nested, 0).1 - 1;
+    nested[last] ^= 1;
+    assert_eq!(lost(&nested)[0].0, "preview");
 }
 
 /// A lost tile of an even picture is not seen; of any picture, it has no edge that is harder than what was there.

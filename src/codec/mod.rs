@@ -15,7 +15,7 @@ mod transforms;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-pub use decoder::{Breakdown, Damage, Decoder, DecoderOptions, LostAlpha, LostTile};
+pub use decoder::{Breakdown, Damage, Decoder, DecoderOptions, LostAlpha, LostMetadata, LostTile};
 pub use device::Device;
 pub use encoder::{Encoder, Layout, Lossless, Target, Tune};
 pub use limits::Limits;

@@ -11,10 +11,13 @@ use super::deflate::{Inflate, deflate};
 use super::{Head, NUMBER_BITS, number_in};
 use crate::picture::metadata::set_upright;
 use crate::picture::try_filled;
-use crate::{Error, Metadata, Result, SampleDepth};
+use crate::{Error, FormatError, Metadata, Result, SampleDepth};
 
 /// The types of the three blocks of metadata.
 pub(super) const BLOCKS: [&[u8; 4]; 3] = [b"ICCP", b"EXIF", b"XMP "];
+
+/// What they are, in words.
+const BLOCK_NAMES: [&str; 3] = ["colour profile", "EXIF block", "XMP packet"];
 
 /// Bytes of a chunk that are not its payload.
 const CHUNK_OVERHEAD: u64 = 12;
@@ -63,6 +66,9 @@ impl Block {
     }
 }
 
+/// Is told of each block that is left out: what it is, and the rule that it breaks.
+pub(crate) type Lost<'a> = &'a mut dyn FnMut(&'static str, &FormatError);
+
 /// A chunk that stands in front of the tiles.
 pub(super) struct Piece<'a> {
     pub(super) kind: [u8; 4],
@@ -94,6 +100,8 @@ pub(crate) struct Extras {
     pub(crate) alpha_depth: Option<SampleDepth>,
     /// The preview's file, and whether its sum is right.
     preview: Option<(Range<u64>, bool)>,
+    /// What stands in front of the tiles and is broken, in salvage: by type.
+    broken: Vec<[u8; 4]>,
 }
 
 impl Extras {
@@ -157,6 +165,20 @@ impl Extras {
         }
     }
 
+    /// Notes the chunks of a damaged file that were not taken, because they are broken.
+    pub(super) fn note_broken(&mut self, kinds: &[[u8; 4]]) {
+        self.broken = kinds.to_vec();
+    }
+
+    /// Metadata, and a preview, whose chunks are broken and which are therefore lost: what, and why. Of a chunk whose type is damaged nothing is known.
+    pub(crate) fn lost(&self) -> Vec<(&'static str, String)> {
+        let names = BLOCK_NAMES.iter().zip(BLOCKS).zip(self.blocks.iter().map(Option::is_some)).map(|((name, kind), there)| (*name, *kind, there));
+        let all = names.chain([("preview", *b"prev", self.preview.is_some())]);
+        let broken = all.filter(|(_, kind, there)| !there && self.broken.contains(kind)).map(|(name, ..)| (name, "its checksum is wrong (R2.3)".to_owned()));
+        let preview = self.preview.iter().filter(|(_, intact)| !intact).map(|_| ("preview", "its checksum is wrong (R2.13)".to_owned()));
+        broken.chain(preview).collect()
+    }
+
     /// R2.11, when all that stands in front of the tiles has been seen.
     pub(super) fn check_complete(&self, head: &Head) -> Result<()> {
         let bands = if head.channels.has_alpha() { head.grid().rows() } else { 0 };
@@ -166,24 +188,31 @@ impl Extras {
         Err(Error::format("R2.11", format!("{} of {bands} ALPH chunks are there", self.alpha.len())))
     }
 
-    /// Unpacks the metadata, at most `limit` bytes over all. `read` gives bytes of the file.
-    /// What is damaged is an error, or left out where `lenient`.
-    pub(super) fn metadata<'f>(&self, limit: u64, lenient: bool, read: impl Fn(Range<u64>) -> Result<Cow<'f, [u8]>>) -> Result<Metadata> {
+    /// Unpacks the metadata, at most `limit` bytes over all. `read` gives bytes of the file. What is damaged is an error, or left out and told to `lost`, if there
+    /// is such.
+    pub(super) fn metadata<'f>(&self, limit: u64, mut lost: Option<Lost<'_>>, read: impl Fn(Range<u64>) -> Result<Cow<'f, [u8]>>) -> Result<Metadata> {
         let total: u64 = self.blocks.iter().flatten().map(|b| u64::from(b.length)).sum();
         if total > limit {
             return Err(Error::Limits(format!("the file holds {total} bytes of metadata, more than the {limit} allowed")));
         }
-        let unpack = |block: &Option<Block>| match block.as_ref().map(|b| b.unpack(&read(b.data.clone())?)).transpose() {
-            Err(Error::Format(_)) if lenient => Ok(None),
-            other => other,
+        let mut unpack = |kind: usize| match (self.blocks[kind].as_ref().map(|b| b.unpack(&read(b.data.clone())?)).transpose(), &mut lost) {
+            (Err(Error::Format(error)), Some(lost)) => {
+                lost(BLOCK_NAMES[kind], &error);
+                Ok(None)
+            }
+            (other, _) => other,
         };
-        let [icc, exif, xmp] = &self.blocks;
-        Ok(Metadata { icc: unpack(icc)?, exif: unpack(exif)?, xmp: unpack(xmp)? })
+        Ok(Metadata { icc: unpack(0)?, exif: unpack(1)?, xmp: unpack(2)? })
     }
 
     /// Where the zlib stream of a band of alpha is.
     pub(super) fn alpha(&self, band: usize) -> Option<Range<u64>> {
         self.alpha.get(&band).cloned()
+    }
+
+    /// Length of the longest of them.
+    pub(super) fn largest_alpha(&self) -> u64 {
+        self.alpha.values().map(|range| range.end - range.start).max().unwrap_or(0)
     }
 
     /// Where the preview's file is, and whether its sum is right.

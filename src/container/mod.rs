@@ -20,7 +20,7 @@ use crate::{Error, Metadata, Result, SampleDepth};
 pub(crate) use header::Head;
 pub use header::Info;
 pub(crate) use metadata::Extras;
-use metadata::Piece;
+use metadata::{Lost, Piece};
 pub(crate) use source::Source;
 use source::{FRAME, Found};
 
@@ -140,9 +140,9 @@ impl Container {
         }
     }
 
-    /// Colour profile, EXIF and XMP, at most `limit` bytes over all; without those that are damaged, if there may be such.
-    pub(crate) fn metadata(&self, limit: u64, lenient: bool) -> Result<Metadata> {
-        self.extras.metadata(limit, lenient, |range| self.source.read(range.start, range.end - range.start))
+    /// Colour profile, EXIF and XMP, at most `limit` bytes over all; without those that are damaged, which `lost` is told of, if there may be such.
+    pub(crate) fn metadata(&self, limit: u64, lost: Option<Lost<'_>>) -> Result<Metadata> {
+        self.extras.metadata(limit, lost, |range| self.source.read(range.start, range.end - range.start))
     }
 
     /// The zlib stream of a band of alpha.
@@ -217,6 +217,14 @@ impl Container {
         match &self.source {
             Source::Memory(_) => 0,
             Source::Seekable { .. } => self.tiles.iter().map(|t| t.length.into()).max().unwrap_or(0),
+        }
+    }
+
+    /// Bytes that the largest band of alpha takes when it is read.
+    pub(crate) fn largest_alpha(&self) -> u64 {
+        match &self.source {
+            Source::Memory(_) => 0,
+            Source::Seekable { .. } => self.extras.largest_alpha(),
         }
     }
 

@@ -36,19 +36,20 @@ impl Container {
             Err(Error::Unsupported(message)) => return Err(Error::Unsupported(message)),
             Err(error) => error,
         };
-        let chunks = sound_chunks(&bytes);
+        let (chunks, end, broken) = sound_chunks(&bytes);
         let head = chunks.iter().find(|c| &c.kind == b"HEAD").map(|c| Head::parse(payload(&bytes, c)));
         let head = match head {
             Some(head) => head?,
             None if bytes.starts_with(&SIGNATURE) => return Err(Error::format("R2.5", "nothing can be saved: the chunk HEAD is damaged or missing")),
             None => return Err(Error::format("R2.1", messages::signature(&bytes))),
         };
-        let (tiles, lost) = find_tiles(&bytes, &chunks, &head)?;
+        let (tiles, lost) = find_tiles(&bytes, &chunks, end, &head)?;
         let behind = bytes.len() as u64;
         let mut extras = Extras::default();
         for chunk in &chunks {
             extras.salvage(&Piece { kind: chunk.kind, payload: payload(&bytes, chunk), start: chunk.start as u64 + 8, intact: true }, &head);
         }
+        extras.note_broken(&broken);
         Ok((Self { source: Source::Memory(bytes), head, extras, tiles, behind, checked: true, lost }, Some(trouble.to_string())))
     }
 
@@ -69,12 +70,26 @@ fn is_sound(bytes: &[u8], kind: &[u8; 4], at: usize, length: usize) -> bool {
     rest.first_chunk().is_some_and(|stated: &[u8; 4]| crc(kind, &[payload]) == u32::from_le_bytes(*stated))
 }
 
-/// All chunks with a right CRC, from the start; behind damage, the search goes on byte by byte.
-fn sound_chunks(bytes: &[u8]) -> Vec<Sound> {
-    let mut chunks = Vec::new();
+/// All chunks of the picture with a right CRC, from the start to its `IEND`, and where that ends; behind damage, the search goes on byte by byte. Then the types of
+/// chunks that stand where one should and are broken.
+///
+/// The chunks of another file inside, which a broken `prev` holds, or behind one whose `IEND` is broken, are not the picture's: from its signature to its `IEND`
+/// nothing counts. If that `IEND` is broken too, a tile index shows that the picture goes on (a preview has none), or all up to the next `IEND` is lost: less than
+/// there might be, but never another picture's.
+fn sound_chunks(bytes: &[u8]) -> (Vec<Sound>, usize, Vec<[u8; 4]>) {
+    let (mut chunks, mut broken) = (Vec::<Sound>::new(), Vec::new());
     let mut work = (bytes.len() as u64).saturating_mul(WORK);
-    let mut at = 0;
+    // Where a file begins whose signature is right, the search begins behind it.
+    let mut at = if bytes.starts_with(&SIGNATURE) { SIGNATURE.len() } else { 0 };
+    let (mut begun, mut nested) = (at > 0, false);
+    // Where the next chunk should be.
+    let mut expected = SIGNATURE.len();
     while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        if header == &SIGNATURE {
+            (nested, begun) = (begun, true);
+            at += SIGNATURE.len();
+            continue;
+        }
         let found = parse_header(header, at as u64).ok().filter(|(_, length)| *length as usize <= bytes.len() - at);
         if let Some((kind, length)) = found {
             let Some(left) = work.checked_sub(length.into()) else { break };
@@ -82,17 +97,43 @@ fn sound_chunks(bytes: &[u8]) -> Vec<Sound> {
             if is_sound(bytes, &kind, at, length as usize) {
                 let chunk = Sound { kind, start: at, length };
                 at = chunk.end();
-                chunks.push(chunk);
+                begun = true;
+                if nested && &kind == b"IEND" {
+                    nested = false;
+                    continue;
+                }
+                nested &= !is_index(bytes, &chunk, &chunks);
+                if !nested {
+                    expected = at;
+                    chunks.push(chunk);
+                    if &kind == b"IEND" {
+                        return (chunks, at, broken);
+                    }
+                }
                 continue;
+            }
+            if at == expected {
+                broken.push(kind);
+                // If its length is right, the next one stands behind it.
+                expected = at + FRAME as usize + length as usize;
             }
         }
         at += 1;
     }
-    chunks
+    (chunks, bytes.len(), broken)
+}
+
+/// Whether a chunk is the tile index of the picture whose chunks were found so far, which lack it.
+fn is_index(bytes: &[u8], chunk: &Sound, chunks: &[Sound]) -> bool {
+    if &chunk.kind != b"TIDX" || chunks.iter().any(|c| &c.kind == b"TIDX") {
+        return false;
+    }
+    let head = chunks.iter().find(|c| &c.kind == b"HEAD").and_then(|c| Head::parse(payload(bytes, c)).ok());
+    head.is_some_and(|head| parse_index(payload(bytes, chunk), &head.grid()).is_ok())
 }
 
 /// Where each tile is. Of a tile that is not there, the place means nothing and the second list has the reason.
-fn find_tiles(bytes: &[u8], chunks: &[Sound], head: &Head) -> Result<(Vec<TileSpan>, BTreeMap<usize, String>)> {
+fn find_tiles(bytes: &[u8], chunks: &[Sound], end: usize, head: &Head) -> Result<(Vec<TileSpan>, BTreeMap<usize, String>)> {
     let grid = &head.grid();
     let mut found: BTreeMap<usize, TileSpan> = BTreeMap::new();
     let mut note = |start: usize, length: usize| {
@@ -113,7 +154,7 @@ fn find_tiles(bytes: &[u8], chunks: &[Sound], head: &Head) -> Result<(Vec<TileSp
     }
     // and without an index, it fills the gap between sound chunks.
     let ends: Vec<usize> = [SIGNATURE.len()].into_iter().chain(chunks.iter().map(Sound::end)).collect();
-    for (start, end) in ends.iter().zip(chunks.iter().map(|c| c.start).chain([bytes.len()])) {
+    for (start, end) in ends.iter().zip(chunks.iter().map(|c| c.start).chain([end])) {
         if let Some(length) = end.checked_sub(start + FRAME as usize)
             && is_sound(bytes, b"TILE", *start, length)
         {

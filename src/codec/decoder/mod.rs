@@ -9,12 +9,13 @@ mod region;
 mod rows;
 mod salvage;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::transforms::Transforms;
 use super::{Device, Limits, Progress};
@@ -23,10 +24,10 @@ use crate::entropy::{StreamDecoder, TileShape, decode_hyper};
 use crate::net::{Engine, Model};
 use crate::picture::samples::Sample;
 use crate::picture::try_filled;
-use crate::{Error, Info, Metadata, Picture, Result, SampleDepth, Samples};
+use crate::{Error, FormatError, Info, Metadata, Picture, Result, SampleDepth, Samples};
 use pass::Area;
 use salvage::Salvage;
-pub use salvage::{Damage, LostAlpha, LostTile};
+pub use salvage::{Damage, LostAlpha, LostMetadata, LostTile};
 
 /// Options of a [`Decoder`].
 #[derive(Debug, Clone, Default)]
@@ -124,9 +125,9 @@ impl Decoder {
     pub fn with_options(mut reader: impl Read, options: DecoderOptions) -> Result<Self> {
         let limits = options.limits;
         let mut bytes = Vec::new();
-        // What is not ours is not read to its end.
+        // What is not ours is not read to its end, unless it may be ours and damaged.
         reader.by_ref().take(SIGNATURE.len() as u64).read_to_end(&mut bytes)?;
-        if bytes == SIGNATURE {
+        if bytes == SIGNATURE || options.salvage {
             reader.take(limits.max_file_bytes.saturating_sub(bytes.len() as u64).saturating_add(1)).read_to_end(&mut bytes)?;
         } else {
             // Enough to tell what it is instead.
@@ -215,7 +216,14 @@ impl Decoder {
     /// # Errors
     /// [`Error::Format`] if they are damaged; [`Error::Limits`] if they are larger than allowed.
     pub fn metadata(&self) -> Result<Metadata> {
-        self.container.metadata(self.limits.max_metadata_bytes, self.salvage.is_some())
+        let Some(salvage) = &self.salvage else { return self.container.metadata(self.limits.max_metadata_bytes, None) };
+        let mut lost = BTreeMap::new();
+        let mut note = |what, error: &FormatError| {
+            lost.insert(what, format!("{} ({})", error.message(), error.rule()));
+        };
+        let metadata = self.container.metadata(self.limits.max_metadata_bytes, Some(&mut note))?;
+        salvage.metadata.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
+        Ok(metadata)
     }
 
     /// Decodes the picture, as stored: [`Picture::upright`] turns it for display.
@@ -247,9 +255,11 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn breakdown(&self) -> Result<Breakdown> {
+        self.limits.check_head(&self.container.head)?;
         let streams = self.container.stream_bytes();
         let [metadata, alpha, preview] = self.container.extras.sizes();
-        let overhead = self.info.file_bytes - streams - metadata - alpha - preview;
+        // A tile index that lies is noticed when the tiles are read.
+        let overhead = self.info.file_bytes.saturating_sub(streams.saturating_add(metadata + alpha + preview));
         let rest = Breakdown { samples: 0, z: 0, y: 0, alpha, metadata, preview, overhead };
         let Some(model) = self.matching_model()? else {
             return Ok(Breakdown { samples: streams, ..rest });
@@ -319,7 +329,7 @@ impl Decoder {
             Some(model) => pass::Pass::new(self, model, area).memory(),
             None => lossless::memory(self, area),
         };
-        samples + self.container.bytes_in_memory() + work
+        samples + self.container.bytes_in_memory() + self.container.largest_alpha() + work
     }
 
     fn whole(&self) -> Area {

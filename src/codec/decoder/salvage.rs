@@ -15,6 +15,8 @@ pub(super) struct Salvage {
     pub(super) trouble: Option<String>,
     /// Tiles that could not be decoded, and why.
     pub(super) streams: Mutex<BTreeMap<usize, String>>,
+    /// Metadata that could not be unpacked, and why.
+    pub(super) metadata: Mutex<BTreeMap<&'static str, String>>,
     /// Rows of tiles whose alpha could not be decoded, and why.
     pub(super) alpha: Mutex<BTreeMap<usize, String>>,
 }
@@ -29,12 +31,14 @@ pub struct Damage {
     pub tiles: Vec<LostTile>,
     /// Rows of the picture whose alpha was lost and became opaque.
     pub alpha: Vec<LostAlpha>,
+    /// Metadata that are lost, and the preview, as far as is known: of a chunk whose type is damaged, `file` tells alone.
+    pub metadata: Vec<LostMetadata>,
 }
 
 impl Damage {
     /// Whether nothing at all is wrong.
     pub fn is_none(&self) -> bool {
-        self.file.is_none() && self.tiles.is_empty() && self.alpha.is_empty()
+        self.file.is_none() && self.tiles.is_empty() && self.alpha.is_empty() && self.metadata.is_empty()
     }
 }
 
@@ -67,6 +71,22 @@ pub struct LostAlpha {
     pub height: u32,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// A block of metadata, or the preview, that was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostMetadata {
+    /// What it is, in words: `colour profile`, `EXIF block`, `XMP packet`, `preview`.
+    pub what: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for LostMetadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} is lost: {}", self.what, self.reason)
+    }
 }
 
 impl fmt::Display for LostAlpha {
@@ -103,7 +123,10 @@ impl Decoder {
         let grid = self.container.head.grid();
         let rows = |band: usize| grid.pixel_rows(band, self.info.height as usize);
         let alpha = bands.into_iter().map(|(band, reason)| LostAlpha { y: rows(band).start as u32, height: rows(band).len() as u32, reason }).collect();
-        Damage { file: salvage.trouble.clone(), tiles, alpha }
+        let mut metadata: BTreeMap<_, _> = self.container.extras.lost().into_iter().collect();
+        metadata.extend(salvage.metadata.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let metadata = metadata.into_iter().map(|(what, reason)| LostMetadata { what, reason }).collect();
+        Damage { file: salvage.trouble.clone(), tiles, alpha, metadata }
     }
 
     fn lost_tile(&self, number: usize, reason: String) -> LostTile {

@@ -150,6 +150,7 @@ impl Decode {
         }
         damage.tiles.iter().for_each(|tile| console.warning(input, tile));
         damage.alpha.iter().for_each(|alpha| console.warning(input, alpha));
+        damage.metadata.iter().for_each(|block| console.warning(input, block));
         let lost = match damage.tiles.len() {
             0 if !damage.alpha.is_empty() => "the colours are whole".to_owned(),
             0 => "the file is damaged, but nothing of the picture is lost".to_owned(),
@@ -216,7 +217,8 @@ fn damage_as_json(damage: &Damage) -> Value {
     let tiles: Vec<Value> =
         damage.tiles.iter().map(|t| json!({ "number": t.number, "x": t.x, "y": t.y, "width": t.width, "height": t.height, "reason": t.reason })).collect();
     let alpha: Vec<Value> = damage.alpha.iter().map(|a| json!({ "y": a.y, "height": a.height, "reason": a.reason })).collect();
-    json!({ "file": damage.file, "tiles": tiles, "alpha": alpha })
+    let metadata: Vec<Value> = damage.metadata.iter().map(|m| json!({ "what": m.what, "reason": m.reason })).collect();
+    json!({ "file": damage.file, "tiles": tiles, "alpha": alpha, "metadata": metadata })
 }
 
 /// `10,20,300,400`.
