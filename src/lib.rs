@@ -86,7 +86,9 @@ mod python;
 #[cfg(feature = "wasm")]
 mod wasm;
 
-pub use codec::{Breakdown, Damage, Decoder, DecoderOptions, Device, Encoder, Layout, Limits, Lossless, LostAlpha, LostMetadata, LostTile, Quality, Target, Tune};
+pub use codec::{
+    Breakdown, Damage, Decoder, DecoderOptions, Device, Encoder, Layout, Limits, Lossless, LostAlpha, LostMetadata, LostTile, Quality, Target, Tune,
+};
 pub use container::Info;
 pub use error::{Error, FormatError, Result};
 pub use net::{Model, ModelId, kernel_name, kernel_names};

@@ -46,17 +46,10 @@ impl Stated {
     /// impossible numbers.
     pub(super) fn to_profile(self, gray: bool) -> Option<Vec<u8>> {
         let (white, primaries, curve, code) = match self {
-            Self::Code(code @ [primaries, transfer, 0, 1]) => {
-                let cicp = CicpProfile {
-                    color_primaries: CicpColorPrimaries::try_from(primaries).ok()?,
-                    transfer_characteristics: TransferCharacteristics::try_from(transfer).ok()?,
-                    matrix_coefficients: MatrixCoefficients::Identity,
-                    full_range: true,
-                };
-                let white = white_of(cicp.color_primaries)?;
-                (white, cicp.color_primaries.try_into().ok()?, curve_of(cicp.transfer_characteristics)?, Some((code, cicp)))
+            Self::Code(code) => {
+                let cicp = cicp_of(code)?;
+                (white_of(cicp.color_primaries)?, cicp.color_primaries.try_into().ok()?, curve_of(cicp.transfer_characteristics)?, Some(cicp))
             }
-            Self::Code(_) => return None,
             Self::Measured { gamma, chromaticities } => {
                 let [white, red, green, blue] = points(chromaticities.unwrap_or(SRGB_CHROMATICITIES))?;
                 let curve = match gamma {
@@ -82,7 +75,7 @@ impl Stated {
                 return None;
             }
             (made.red_trc, made.green_trc, made.blue_trc) = (Some(curve.clone()), Some(curve.clone()), Some(curve));
-            made.cicp = code.map(|(_, cicp)| cicp);
+            made.cicp = code;
         }
         made.chromatic_adaptation = Some(adaption_matrix_d(white.to_xyz(), WHITE_POINT_D50.to_xyz()));
         let mut bytes = made.encode().ok()?;
@@ -92,9 +85,20 @@ impl Stated {
     }
 }
 
-/// The code in a colour profile that PNG can state by `cICP`: the matrix has to be none, and the range the whole one.
+/// The code in a colour profile that PNG can state by `cICP`: its numbers have to mean something, the matrix has to be none, and the range the whole one.
 pub(super) fn code_in(icc: &[u8]) -> Option<[u8; 4]> {
-    profile::code(icc).filter(|code| code[2..] == [0, 1])
+    profile::code(icc).filter(|code| cicp_of(*code).is_some())
+}
+
+/// A code that a profile can hold and say the same of.
+fn cicp_of([primaries, transfer, matrix, whole]: [u8; 4]) -> Option<CicpProfile> {
+    let cicp = CicpProfile {
+        color_primaries: CicpColorPrimaries::try_from(primaries).ok()?,
+        transfer_characteristics: TransferCharacteristics::try_from(transfer).ok()?,
+        matrix_coefficients: MatrixCoefficients::Identity,
+        full_range: true,
+    };
+    (matrix == 0 && whole == 1 && white_of(cicp.color_primaries).is_some() && curve_of(cicp.transfer_characteristics).is_some()).then_some(cicp)
 }
 
 /// A text of an even number of characters, which keeps what follows it at multiples of four bytes.
@@ -197,6 +201,11 @@ mod tests {
                 assert_eq!(code_in(&Stated::Code(code).to_profile(true).unwrap()), None, "profiles of gray have no codes");
             }
         }
+        // A profile that says "unspecified", as some programs write it.
+        let mut unspecified = Stated::Code([1, 13, 0, 1]).to_profile(false).unwrap();
+        let at = unspecified.windows(8).rposition(|bytes| bytes == b"cicp\0\0\0\0").unwrap() + 8;
+        unspecified[at..at + 2].fill(2);
+        assert_eq!((profile::code(&unspecified), code_in(&unspecified)), (Some([2, 2, 0, 1]), None));
         assert_eq!(code_in(&Stated::Measured { gamma: Some(55556), chromaticities: None }.to_profile(false).unwrap()), None);
     }
 

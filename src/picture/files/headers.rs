@@ -2,7 +2,10 @@
 //!
 //! Nothing here decides whether a file is valid: that is the decoder's part. A walk that meets something odd stops, with what it has found so far.
 
+use std::io::Read as _;
+
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
+use flate2::read::ZlibDecoder;
 
 use super::FileFormat;
 use super::colours::{SRGB_CHROMATICITIES, Stated};
@@ -26,8 +29,14 @@ pub(super) struct Headers {
     pub(super) late_exif: Option<Vec<u8>>,
     /// XMP behind the pixels of a PNG file, likewise.
     pub(super) late_xmp: Option<Vec<u8>>,
-    /// Colours that PNG's own chunks state, if they are not those of sRGB.
-    pub(super) png_colours: Option<Stated>,
+    /// There is a colour profile, whatever state it is in.
+    pub(super) profile: bool,
+    /// The code of colours that PNG's `cICP` states. It counts before a colour profile.
+    pub(super) code: Option<Stated>,
+    /// Colours that PNG's older chunks state, if they are not those of sRGB. A colour profile counts before them.
+    pub(super) measured: Option<Stated>,
+    /// Colours are multiplied by alpha.
+    pub(super) premultiplied: bool,
     /// What aei has no place for.
     pub(super) left_out: Vec<&'static str>,
 }
@@ -96,10 +105,10 @@ impl Headers {
                 _ => {}
             }
             let length = usize::from(BigEndian::read_u16(bytes.get(at..at + 2)?));
-            if let Some(what) = bytes.get(at + 2..at + length).and_then(|segment| without_place(marker, segment))
-                && !self.left_out.contains(&what)
-            {
-                self.left_out.push(what);
+            let segment = bytes.get(at + 2..at + length).unwrap_or_default();
+            self.profile |= marker == 0xE2 && segment.starts_with(b"ICC_PROFILE\0");
+            if let Some(what) = without_place(marker, segment) {
+                self.leave_out(what);
             }
             at += length;
         }
@@ -109,41 +118,49 @@ impl Headers {
 
     fn walk_png(&mut self, bytes: &[u8]) -> Option<()> {
         const PALETTE: u8 = 3;
-        let (mut gamma, mut primaries, mut cicp, mut srgb, mut icc, mut pixels) = (None, None, None, false, false, false);
+        let (mut gamma, mut primaries, mut srgb, mut pixels) = (None, None, false, false);
         let mut rest = bytes.get(8..)?;
         while rest.len() >= 12 {
             let length = BigEndian::read_u32(rest) as usize;
             let Some(payload) = rest.get(8..8usize.saturating_add(length)) else { break };
+            // What states colours counts in front of the pixels, and undamaged.
+            let sound = || {
+                !pixels && rest.get(8 + length..).and_then(|r| r.first_chunk()).is_some_and(|sum| *sum == crc32fast::hash(&rest[4..8 + length]).to_be_bytes())
+            };
             match &rest[4..8] {
                 b"IHDR" if length >= 10 => self.depth = (payload[9] != PALETTE).then_some(payload[8]).filter(|bits| (1..=16).contains(bits)),
                 // Without a palette to need it, PLTE is but a suggestion.
                 b"PLTE" if self.depth.is_none() && (!length.is_multiple_of(3) || length > 3 * 256) => self.damage = Some("a palette of impossible length"),
                 b"acTL" if length >= 4 => self.pictures = BigEndian::read_u32(payload),
-                b"gAMA" if length == 4 => gamma = Some(BigEndian::read_u32(payload)),
-                b"cHRM" if length == 32 => primaries = Some(payload),
-                b"cICP" if length == 4 => cicp = Some(payload),
-                b"sRGB" => srgb = true,
-                b"iCCP" => icc = true,
+                b"gAMA" if length == 4 && sound() => gamma = Some(BigEndian::read_u32(payload)),
+                b"cHRM" if length == 32 && sound() => primaries = Some(payload),
+                b"cICP" if length == 4 && sound() => self.code = payload.first_chunk().map(|code| Stated::Code(*code)),
+                b"sRGB" if sound() => srgb = true,
+                b"iCCP" if !pixels => self.profile = true,
+                b"mDCV" | b"cLLI" => self.leave_out("description of the display (mDCV, cLLI)"),
                 b"IDAT" => pixels = true,
                 b"eXIf" if pixels => self.late_exif = Some(payload.to_vec()),
-                b"iTXt" if pixels => self.late_xmp = self.late_xmp.take().or_else(|| plain_xmp(payload)),
+                b"iTXt" if pixels => self.late_xmp = self.late_xmp.take().or_else(|| xmp_in(payload)),
                 _ => {}
             }
             rest = rest.get(12usize.saturating_add(length)..).unwrap_or_default();
         }
-        // In PNG's order of precedence: cICP, iCCP (which the decoder hands out), sRGB, then gamma and chromaticities.
-        if let Some(code) = cicp {
-            self.png_colours = code.first_chunk().map(|code| Stated::Code(*code)).filter(|stated| !stated.is_srgb());
-        } else if !icc && !srgb {
+        if !srgb {
             const SRGB_GAMMA: u32 = 45455;
             let far = |a: u32, b: u32| a.abs_diff(b) > 1500;
             let gamma = gamma.filter(|g| *g > 0 && far(*g, SRGB_GAMMA));
             let chromaticities = primaries
                 .map(|p| std::array::from_fn(|i| BigEndian::read_u32(&p[4 * i..])))
                 .filter(|p: &[u32; 8]| p.iter().zip(SRGB_CHROMATICITIES).any(|(a, b)| far(*a, b)));
-            self.png_colours = (gamma.is_some() || chromaticities.is_some()).then_some(Stated::Measured { gamma, chromaticities });
+            self.measured = (gamma.is_some() || chromaticities.is_some()).then_some(Stated::Measured { gamma, chromaticities });
         }
         Some(())
+    }
+
+    fn leave_out(&mut self, what: &'static str) {
+        if !self.left_out.contains(&what) {
+            self.left_out.push(what);
+        }
     }
 
     fn walk_tiff(&mut self, bytes: &[u8]) -> Option<()> {
@@ -163,18 +180,38 @@ impl Headers {
             let rest = bytes.get(at..)?;
             let (entries, first, size) = if big { (E::read_u64(rest.get(..8)?), 8, 20) } else { (E::read_u16(rest.get(..2)?).into(), 2, 12) };
             self.pictures += 1;
+            if self.pictures == 1 {
+                let values = if big { 12 } else { 8 };
+                for entry in rest.get(first..)?.chunks_exact(size).take(usize::try_from(entries).ok()?) {
+                    self.tiff_entry(E::read_u16(entry), E::read_u16(&entry[values..]));
+                }
+            }
             at = at.checked_add(usize::try_from(entries).ok()?.checked_mul(size)?.checked_add(first)?)?;
             at = offset(at)?;
         }
         Some(())
     }
 
+    /// A tag of the first directory, and the first 16 bits of its values if they are in their place.
+    fn tiff_entry(&mut self, tag: u16, value: u16) {
+        match tag {
+            // ExtraSamples; 1 is associated alpha.
+            338 => self.premultiplied = value == 1,
+            34675 => self.profile = true,
+            34665 | 34853 => self.leave_out("EXIF block"),
+            33723 => self.leave_out("IPTC block"),
+            _ => {}
+        }
+    }
+
     fn walk_webp(&mut self, bytes: &[u8]) -> Option<()> {
         let mut rest = bytes.get(12..)?;
         loop {
             let length = LittleEndian::read_u32(rest.get(4..8)?) as usize;
-            if &rest[..4] == b"ANMF" {
-                self.pictures += 1;
+            match &rest[..4] {
+                b"ANMF" => self.pictures += 1,
+                b"ICCP" => self.profile = true,
+                _ => {}
             }
             rest = rest.get(8usize.checked_add(length)?.checked_add(length % 2)?..)?;
         }
@@ -211,6 +248,8 @@ fn without_place(marker: u8, segment: &[u8]) -> Option<&'static str> {
     let has = |part: &[u8]| segment.windows(part.len()).any(|bytes| bytes == part);
     match marker {
         // By Adobe's way, which phones took over, XMP announces it, by ISO 21496-1 a segment of its own does.
+        0xE1 if segment.starts_with(b"http://ns.adobe.com/xmp/extension/\0") => Some("extended XMP, the part behind the first 64 KB,"),
+        0xE2 if segment.starts_with(b"MPF\0") => Some("further pictures (MPF)"),
         0xE1 if segment.starts_with(b"http://ns.adobe.com/xap/1.0/\0") && has(b"hdrgm:Version") => Some("gain map for HDR displays"),
         0xE2 if segment.starts_with(b"urn:iso:std:iso:ts:21496:-1\0") => Some("gain map for HDR displays"),
         // A resource of Photoshop: signature, number.
@@ -219,18 +258,33 @@ fn without_place(marker: u8, segment: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// XMP from a chunk of text, if it is not compressed: keyword, two zeros, then language and translated keyword, each with a zero behind it.
-fn plain_xmp(payload: &[u8]) -> Option<Vec<u8>> {
-    let rest = payload.strip_prefix(b"XML:com.adobe.xmp\0\0\0")?;
-    rest.splitn(3, |byte| *byte == 0).nth(2).map(<[u8]>::to_vec)
+/// XMP from a chunk of text: keyword, a zero, whether it is compressed and how, then language and translated keyword, each with a zero behind it.
+fn xmp_in(payload: &[u8]) -> Option<Vec<u8>> {
+    // Compressed text may claim to be anything.
+    const MOST: u64 = 1 << 24;
+    let (packed, rest) = payload.strip_prefix(b"XML:com.adobe.xmp\0")?.split_first_chunk::<2>()?;
+    let text = rest.splitn(3, |byte| *byte == 0).nth(2)?;
+    match packed {
+        [0, _] => Some(text.to_vec()),
+        [1, 0] => {
+            let mut xmp = Vec::new();
+            ZlibDecoder::new(text).take(MOST + 1).read_to_end(&mut xmp).ok().filter(|len| *len as u64 <= MOST)?;
+            Some(xmp)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use flate2::Compression;
+    use flate2::read::ZlibEncoder;
+
     use super::*;
 
     fn chunk(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
-        [&(payload.len() as u32).to_be_bytes()[..], kind, payload, &[0; 4]].concat()
+        let sum = crc32fast::hash(&[kind, payload].concat());
+        [&(payload.len() as u32).to_be_bytes()[..], kind, payload, &sum.to_be_bytes()].concat()
     }
 
     fn png(chunks: &[(&[u8; 4], &[u8])]) -> Headers {
@@ -254,6 +308,10 @@ mod tests {
         let xmp = b"XML:com.adobe.xmp\0\0\0en\0\0<x/>";
         assert_eq!(png(&[(b"IDAT", b""), (b"iTXt", xmp), (b"IEND", b"")]).late_xmp.as_deref(), Some(&b"<x/>"[..]));
         assert_eq!(png(&[(b"iTXt", xmp), (b"IDAT", b"")]).late_xmp, None);
+        let mut packed = b"XML:com.adobe.xmp\0\x01\0en\0\0".to_vec();
+        ZlibEncoder::new(&b"<packed/>"[..], Compression::default()).read_to_end(&mut packed).unwrap();
+        assert_eq!(png(&[(b"IDAT", b""), (b"iTXt", &packed)]).late_xmp.as_deref(), Some(&b"<packed/>"[..]));
+        assert_eq!(png(&[(b"IDAT", b""), (b"iTXt", &packed[..packed.len() - 8])]).late_xmp, None);
     }
 
     #[test]
@@ -263,16 +321,19 @@ mod tests {
         let other = [31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000];
         let chromaticities = |numbers: [u32; 8]| numbers.into_iter().flat_map(u32::to_be_bytes).collect::<Vec<_>>();
         let measured = |gamma, chromaticities| Some(Stated::Measured { gamma, chromaticities });
-        assert_eq!(png(&[(b"gAMA", linear)]).png_colours, measured(Some(100_000), None));
-        assert_eq!(png(&[(b"gAMA", usual)]).png_colours, None);
-        assert_eq!(png(&[(b"gAMA", linear), (b"sRGB", &[0])]).png_colours, None);
-        assert_eq!(png(&[(b"gAMA", linear), (b"iCCP", b"x")]).png_colours, None);
-        assert_eq!(png(&[(b"cICP", &[9, 16, 0, 1]), (b"sRGB", &[0]), (b"iCCP", b"x")]).png_colours, Some(Stated::Code([9, 16, 0, 1])));
-        assert_eq!(png(&[(b"cICP", &[1, 13, 0, 1]), (b"gAMA", linear)]).png_colours, None);
-        assert_eq!(png(&[(b"cICP", &[1, 13, 0, 0])]).png_colours, Some(Stated::Code([1, 13, 0, 0])));
-        assert_eq!(png(&[(b"cHRM", &chromaticities(SRGB_CHROMATICITIES))]).png_colours, None);
-        assert_eq!(png(&[(b"cHRM", &chromaticities(other))]).png_colours, measured(None, Some(other)));
-        assert_eq!(png(&[(b"gAMA", linear), (b"cHRM", &chromaticities(other))]).png_colours, measured(Some(100_000), Some(other)));
+        assert_eq!(png(&[(b"gAMA", linear)]).measured, measured(Some(100_000), None));
+        assert_eq!(png(&[(b"gAMA", usual)]).measured, None);
+        assert_eq!(png(&[(b"gAMA", linear), (b"sRGB", &[0])]).measured, None);
+        assert_eq!(png(&[(b"IDAT", b""), (b"gAMA", linear), (b"cICP", &[9, 16, 0, 1])]), Headers::default(), "they stand in front of the pixels");
+        let both = png(&[(b"cICP", &[9, 16, 0, 1]), (b"sRGB", &[0]), (b"iCCP", b"x")]);
+        assert_eq!((both.code, both.profile), (Some(Stated::Code([9, 16, 0, 1])), true));
+        assert_eq!(png(&[(b"cHRM", &chromaticities(SRGB_CHROMATICITIES))]).measured, None);
+        assert_eq!(png(&[(b"cHRM", &chromaticities(other))]).measured, measured(None, Some(other)));
+        assert_eq!(png(&[(b"gAMA", linear), (b"cHRM", &chromaticities(other))]).measured, measured(Some(100_000), Some(other)));
+        let mut damaged = [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"gAMA", linear)].concat();
+        damaged[17] ^= 1;
+        assert_eq!(Headers::read(FileFormat::Png, &damaged).measured, None);
+        assert_eq!(png(&[(b"mDCV", &[0; 24]), (b"cLLI", &[0; 8])]).left_out.len(), 1);
     }
 
     #[test]
@@ -313,6 +374,16 @@ mod tests {
         let file = |second: u32| [b"II*\0\x08\0\0\0".to_vec(), page(14), page(second)].concat();
         assert_eq!(Headers::read(FileFormat::Tiff, &file(0)).pictures, 2);
         assert_eq!(Headers::read(FileFormat::Tiff, &file(8)).pictures, 65535);
+        let tags = |tags: &[(u16, u16)]| {
+            let mut file = [&b"II*\0\x08\0\0\0"[..], &(tags.len() as u16).to_le_bytes()].concat();
+            for (tag, value) in tags {
+                file.extend([&tag.to_le_bytes()[..], &[3, 0, 1, 0, 0, 0], &value.to_le_bytes(), &[0; 2]].concat());
+            }
+            Headers::read(FileFormat::Tiff, &[file, vec![0; 4]].concat())
+        };
+        assert!(tags(&[(338, 1)]).premultiplied && !tags(&[(338, 2)]).premultiplied && !tags(&[(339, 1)]).premultiplied);
+        assert_eq!(tags(&[(33723, 9), (34665, 9), (34853, 9)]).left_out, ["IPTC block", "EXIF block"]);
+        assert!(tags(&[(34675, 9)]).profile);
         let big = b"MM\0+\0\x08\0\0\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
         assert_eq!(Headers::read(FileFormat::Tiff, big).pictures, 1);
     }

@@ -16,7 +16,6 @@ use std::error::Error as _;
 use std::fmt;
 use std::io::{Cursor, ErrorKind};
 
-use image::metadata::Orientation as ImageOrientation;
 use image::{ExtendedColorType, ImageDecoder, ImageError, ImageReader, ImageResult};
 
 use super::{MAX_SIDE, Metadata, Orientation, Picture};
@@ -94,6 +93,7 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
         samples
     } else {
         let samples = samples::read(decoder, len, wide)?.map_err(|e| read_error(e, format, limits))?;
+        let samples = if headers.premultiplied { samples::divided_by_alpha(samples, channels) } else { samples };
         // A GIF has no alpha channel; that is only how its decoder shows transparency.
         if format == FileFormat::Gif {
             let (samples, left) = samples::without_opaque_alpha(samples, channels);
@@ -121,7 +121,7 @@ fn metadata(decoder: &mut impl ImageDecoder, headers: &Headers, notices: &mut Ve
     let mut take = |what, read: ImageResult<Option<Vec<u8>>>| match read {
         Ok(block) => block.filter(|block| !block.is_empty()),
         Err(_) => {
-            notices.push(Notice::LeftOut { what, why: "it is damaged".into() });
+            notices.push(Notice::LeftOut { what, why: "it is damaged or too large".into() });
             None
         }
     };
@@ -150,21 +150,25 @@ fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> R
 /// Metadata with the colour profile that counts, without one that does not fit, and no more than is allowed.
 fn fitting(mut metadata: Metadata, headers: &Headers, channels: Channels, limits: &Limits, notices: &mut Vec<Notice>) -> Result<Metadata> {
     notices.extend(headers.left_out.iter().map(|what| Notice::LeftOut { what, why: "aei has no place for it".into() }));
-    if let Some(stated) = headers.png_colours {
-        let same = metadata.icc.as_deref().and_then(colours::code_in).is_some_and(|code| stated == colours::Stated::Code(code));
-        match stated.to_profile(channels.is_gray()) {
-            _ if same => {}
-            Some(made) => {
-                if metadata.icc.replace(made).is_some() {
-                    notices.push(Notice::LeftOut { what: "colour profile", why: format!("what counts in PNG is {stated}") });
-                }
-            }
-            None => notices.push(Notice::Colours { stated: stated.to_string() }),
-        }
+    if headers.profile && metadata.icc.is_none() && !headers.cmyk {
+        notices.push(Notice::LeftOut { what: "colour profile", why: "it is damaged or too large".into() });
     }
     if let Some(why) = metadata.icc.as_deref().and_then(|icc| profile::misfit(icc, channels)) {
         metadata.icc = None;
         notices.push(Notice::LeftOut { what: "colour profile", why });
+    }
+    // In PNG's order of precedence.
+    let stated = headers.code.or(headers.measured.filter(|_| metadata.icc.is_none()));
+    let same = metadata.icc.as_deref().and_then(colours::code_in).map(colours::Stated::Code);
+    if let Some(stated) = stated.filter(|stated| Some(*stated) != same) {
+        let made = stated.to_profile(channels.is_gray());
+        if made.is_none() && !stated.is_srgb() {
+            notices.push(Notice::Colours { stated: stated.to_string() });
+        } else if metadata.icc.take().is_some() {
+            notices.push(Notice::LeftOut { what: "colour profile", why: format!("what counts in PNG is {stated}") });
+        }
+        // Samples without a profile are sRGB.
+        metadata.icc = metadata.icc.or(made.filter(|_| !stated.is_srgb()));
     }
     if metadata.total_bytes() > limits.max_metadata_bytes {
         return Err(Error::Limits(format!("the file has more than the {} bytes of metadata allowed", limits.max_metadata_bytes)));
@@ -184,10 +188,10 @@ fn png_colour(channels: Channels) -> png::ColorType {
 /// Which way up the picture is.
 fn orientation(decoder: &mut impl ImageDecoder, format: FileFormat, metadata: &Metadata) -> std::result::Result<Orientation, ImageError> {
     let found = match format {
-        FileFormat::Tiff => Some(decoder.orientation()?),
-        _ => metadata.exif.as_deref().and_then(ImageOrientation::from_exif_chunk),
+        FileFormat::Tiff => Orientation::from_exif(decoder.orientation()?.to_exif()),
+        _ => metadata.orientation(),
     };
-    Ok(found.and_then(|o| Orientation::from_exif(o.to_exif())).unwrap_or_default())
+    Ok(found.unwrap_or_default())
 }
 
 fn too_much_memory(limits: &Limits) -> Error {

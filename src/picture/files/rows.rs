@@ -53,7 +53,10 @@ impl<R: Read + Seek> PictureRows<R> {
             return Ok(None);
         }
         reader.rewind()?;
-        let mut decoder = PngDecoder::new(BufReader::new(&mut reader)).map_err(|e| read_error(e, format, limits))?;
+        // A profile or a text may unpack to a thousand times what it is in the file.
+        let mut allowed = image::Limits::no_limits();
+        allowed.max_alloc = Some(limits.max_memory.min(limits.max_metadata_bytes.saturating_mul(2)));
+        let mut decoder = PngDecoder::with_limits(BufReader::new(&mut reader), allowed).map_err(|e| read_error(e, format, limits))?;
         let mut notices = Vec::new();
         let metadata = metadata(&mut decoder, &headers, &mut notices);
         let orientation = orientation(&mut decoder, format, &metadata).map_err(|e| read_error(e, format, limits))?;

@@ -31,6 +31,32 @@ pub(super) fn read(decoder: impl ImageDecoder, bytes: usize, wide: bool) -> Resu
     })
 }
 
+/// Straight samples from colours that are multiplied by alpha: each is divided by it, to the nearest. What is transparent is black.
+pub(super) fn divided_by_alpha(samples: Samples, channels: Channels) -> Samples {
+    match samples {
+        Samples::U8(mut samples) if channels.has_alpha() => {
+            divide(&mut samples, channels.count(), 255);
+            Samples::U8(samples)
+        }
+        Samples::U16(mut samples) if channels.has_alpha() => {
+            divide(&mut samples, channels.count(), 65535);
+            Samples::U16(samples)
+        }
+        other => other,
+    }
+}
+
+fn divide<T: Copy + Default + Into<u32> + TryFrom<u32>>(samples: &mut [T], count: usize, full: u32) {
+    for pixel in samples.chunks_exact_mut(count) {
+        let Some((alpha, colours)) = pixel.split_last_mut() else { continue };
+        let alpha = u64::from((*alpha).into());
+        for sample in colours {
+            let straight = (u64::from((*sample).into()) * u64::from(full) + alpha / 2).checked_div(alpha).unwrap_or(0);
+            *sample = T::try_from(straight.min(full.into()) as u32).unwrap_or_default();
+        }
+    }
+}
+
 /// Takes an alpha channel away that is opaque everywhere.
 pub(super) fn without_opaque_alpha(samples: Samples, channels: Channels) -> (Samples, Channels) {
     match samples {
@@ -67,6 +93,14 @@ mod tests {
         assert_eq!(without_opaque_alpha(vec![9, 255, 8, 255u8].into(), Channels::GrayAlpha), (vec![9, 8u8].into(), Channels::Gray));
         assert_eq!(without_opaque_alpha(vec![1, 2, 3, 254u8].into(), Channels::Rgba).1, Channels::Rgba);
         assert_eq!(without_opaque_alpha(vec![1, 2, 255u8].into(), Channels::Rgb).0.len(), 3);
+    }
+
+    #[test]
+    fn premultiplied_colours_by_hand() {
+        let eight = divided_by_alpha(vec![38, 48, 58, 109, 9, 9, 9, 0, 200, 1, 0, 100, 7, 8, 9, 255u8].into(), Channels::Rgba);
+        assert_eq!(eight, vec![89, 112, 136, 109, 0, 0, 0, 0, 255, 3, 0, 100, 7, 8, 9, 255u8].into());
+        assert_eq!(divided_by_alpha(vec![1000, 32768u16].into(), Channels::GrayAlpha), vec![2000, 32768u16].into());
+        assert_eq!(divided_by_alpha(vec![1, 2, 3u8].into(), Channels::Rgb), vec![1, 2, 3u8].into());
     }
 
     #[test]

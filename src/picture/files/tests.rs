@@ -157,10 +157,79 @@ fn a_code_of_colours_becomes_a_profile_and_comes_back() {
     let (both, notices) = read_picture(&[&other[..33], &code, &other[33..]].concat()).unwrap();
     assert_eq!(both.metadata().icc, picture.metadata().icc);
     assert!(matches!(&notices[..], [Notice::LeftOut { what: "colour profile", why }] if why.contains("cICP 9-16-0")), "{notices:?}");
+    // sRGB by its code counts before a profile, too.
+    let (srgb, notices) = read_picture(&[&other[..33], &chunk(b"cICP", &[1, 13, 0, 1]), &other[33..]].concat()).unwrap();
+    assert!(srgb.metadata().icc.is_none() && notices.len() == 1, "{notices:?}");
     // What no profile can say is told.
     let narrow = chunk(b"cICP", &[9, 16, 0, 0]);
     let (same, notices) = read_picture(&[&plain[..33], &narrow, &plain[33..]].concat()).unwrap();
     assert!(same.metadata().icc.is_none() && matches!(&notices[..], [Notice::Colours { .. }]), "{notices:?}");
+}
+
+/// PNG and JPEG with what should be a colour profile and is none, and with one of other channels: what PNG says besides counts then.
+#[test]
+fn lost_profiles_are_told() {
+    let rgb = Picture::rgb(3, 2, samples(18)).unwrap();
+    let png = write_picture(&rgb, FileFormat::Png).unwrap();
+    let lost = |notices: &[Notice]| notices.iter().filter(|n| matches!(n, Notice::LeftOut { what: "colour profile", .. })).count();
+    let linear = chunk(b"gAMA", &100_000u32.to_be_bytes());
+    for (more, kept) in [(&[][..], false), (&linear[..], true)] {
+        let (picture, notices) = read_picture(&[&png[..33], &chunk(b"iCCP", b"name\0\0no stream"), more, &png[33..]].concat()).unwrap();
+        assert_eq!((lost(&notices), notices.len(), picture.metadata().icc.is_some()), (1, 1, kept), "{notices:?}");
+    }
+    let jpeg = write_picture(&rgb, FileFormat::Jpeg).unwrap();
+    let segment = b"\xFF\xE2\0\x12ICC_PROFILE\0\x01\x02xx";
+    let (_, notices) = read_picture(&[&jpeg[..2], segment, &jpeg[2..]].concat()).unwrap();
+    assert_eq!((lost(&notices), notices.len()), (1, 1), "{notices:?}");
+}
+
+/// A profile that unpacks to far more than it is in the file.
+#[test]
+fn profiles_that_grow_are_bounded() {
+    use std::io::Read as _;
+    let mut stream = b"bomb\0\0".to_vec();
+    flate2::read::ZlibEncoder::new(std::io::repeat(0).take(1 << 26), flate2::Compression::fast()).read_to_end(&mut stream).unwrap();
+    let png = write_picture(&Picture::rgb(3, 2, samples(18)).unwrap(), FileFormat::Png).unwrap();
+    let bomb = [&png[..33], &chunk(b"iCCP", &stream), &png[33..]].concat();
+    let limits = Limits { max_memory: 1 << 22, ..Limits::default() };
+    for result in [
+        read(&bomb, &limits).map(|(picture, notices)| (picture.metadata().clone(), notices)),
+        PictureRows::open(Cursor::new(&bomb), &limits).map(|rows| {
+            let rows = rows.unwrap();
+            (rows.metadata().clone(), rows.notices().to_vec())
+        }),
+    ] {
+        match result {
+            Ok((metadata, notices)) => assert!(metadata.icc.is_none() && notices.len() == 1, "{notices:?}"),
+            Err(error) => assert!(matches!(error, Error::Limits(_)), "{error:?}"),
+        }
+    }
+}
+
+/// TIFF's reader has been told what its alpha is.
+#[test]
+fn tiff_says_that_its_alpha_is_straight() {
+    let file = write_picture(&everything(5, 4, Channels::Rgba, false), FileFormat::Tiff).unwrap();
+    let mut decoder = tiff::decoder::Decoder::new(Cursor::new(&file)).unwrap();
+    assert_eq!(decoder.get_tag_u16_vec(tiff::tags::Tag::ExtraSamples).unwrap(), [2]);
+    // The same samples, said to be multiplied by alpha.
+    let (straight, _) = read_picture(&file).unwrap();
+    let at = file.windows(8).position(|bytes| bytes == b"\x52\x01\x03\0\x01\0\0\0").unwrap() + 8;
+    let mut associated = file;
+    associated[at] = 1;
+    let (divided, _) = read_picture(&associated).unwrap();
+    assert_ne!(straight.samples(), divided.samples());
+    assert_eq!(divided.data(), &samples::divided_by_alpha(straight.data().clone(), Channels::Rgba));
+}
+
+#[test]
+fn orientations_of_every_type_are_read() {
+    for (kind, value) in [(3u8, [6, 0, 0, 0]), (4, [6, 0, 0, 0]), (1, [6, 0, 0, 0])] {
+        let exif = [&b"II*\0\x08\0\0\0\x01\0\x12\x01"[..], &[kind, 0, 1, 0, 0, 0], &value, &[0; 4]].concat();
+        let png = write_picture(&Picture::gray(3, 2, b"abcdef".to_vec()).unwrap(), FileFormat::Png).unwrap();
+        let (picture, _) = read_picture(&[&png[..33], &chunk(b"eXIf", &exif), &png[33..]].concat()).unwrap();
+        assert_eq!(picture.orientation(), Orientation::Rotate90, "type {kind}");
+    }
 }
 
 #[test]

@@ -7,8 +7,11 @@ use image::codecs::bmp::BmpEncoder;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::qoi::QoiEncoder;
-use image::codecs::tiff::TiffEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
+use tiff::TiffResult;
+use tiff::encoder::colortype::{ColorType, Gray8, Gray16, RGB8, RGB16, RGBA8, RGBA16};
+use tiff::encoder::{TiffEncoder, TiffValue};
+use tiff::tags::{ExtraSamples, Tag};
 
 use super::{FileFormat, Notice, colours, embed, one_line, profile};
 use crate::picture::metadata::set_upright;
@@ -65,12 +68,14 @@ pub fn write_notices(picture: &Picture, format: FileFormat) -> Vec<Notice> {
     if picture.channels().has_alpha() && format == FileFormat::Jpeg {
         notices.push(Notice::Flattened { format });
     }
-    let (given, kept) = (picture.metadata(), kept(picture.metadata(), target_channels(picture.channels(), format), format));
+    let channels = target_channels(picture.channels(), format);
+    let (given, kept) = (picture.metadata(), kept(picture.metadata(), channels, format));
+    let misfit = given.icc.as_deref().is_some_and(|icc| profile::misfit(icc, channels).is_some());
     for (what, given, kept) in [("colour profile", &given.icc, kept.icc), ("EXIF block", &given.exif, kept.exif), ("XMP packet", &given.xmp, kept.xmp)] {
         if given.is_some() && kept.is_none() {
             let why = match format {
+                _ if what == "colour profile" && has_profiles(format) && misfit => "it does not fit the channels of the picture as it is written".into(),
                 FileFormat::Jpeg => "JPEG has no room for one so large".into(),
-                _ if what == "colour profile" && has_profiles(format) => "it does not fit the channels of the picture as it is written".into(),
                 _ => format!("{format} is written without"),
             };
             notices.push(Notice::LeftOut { what, why });
@@ -169,9 +174,7 @@ fn write(samples: &[u8], width: u32, height: u32, channels: Channels, depth: Sam
             with_metadata(encoder, kept.icc, exif).and_then(|encoder| encoder.write_image(samples, width, height, colour))
         }
         FileFormat::Qoi => QoiEncoder::new(&mut file).write_image(samples, width, height, colour),
-        FileFormat::Tiff => {
-            with_metadata(TiffEncoder::new(Cursor::new(&mut file)), kept.icc, None).and_then(|encoder| encoder.write_image(samples, width, height, colour))
-        }
+        FileFormat::Tiff => return tiff(samples, width, height, channels, depth, kept.icc),
         FileFormat::Gif | FileFormat::Pnm => return pnm(samples, width, height, channels, depth),
         FileFormat::WebP => return webp(samples, width, height, channels, &kept, exif),
     }
@@ -197,6 +200,37 @@ fn with_metadata<E: ImageEncoder>(mut encoder: E, icc: Option<&[u8]>, exif: Opti
         encoder.set_exif_metadata(exif).map_err(ImageError::Unsupported)?;
     }
     Ok(encoder)
+}
+
+/// TIFF without compression. Its alpha has to be said to be one, and straight: readers take it for anything otherwise.
+fn tiff(samples: &[u8], width: u32, height: u32, channels: Channels, depth: SampleDepth, icc: Option<&[u8]>) -> Result<Vec<u8>> {
+    let mut file = Vec::new();
+    let written = match (channels, depth) {
+        (Channels::Gray, SampleDepth::Eight) => tiff_of::<Gray8>(&mut file, samples, width, height, false, icc),
+        (Channels::Gray, SampleDepth::Sixteen) => tiff_of::<Gray16>(&mut file, bytemuck::cast_slice(samples), width, height, false, icc),
+        (Channels::Rgb, SampleDepth::Eight) => tiff_of::<RGB8>(&mut file, samples, width, height, false, icc),
+        (Channels::Rgb, SampleDepth::Sixteen) => tiff_of::<RGB16>(&mut file, bytemuck::cast_slice(samples), width, height, false, icc),
+        // Gray with alpha has become colour.
+        (Channels::GrayAlpha | Channels::Rgba, SampleDepth::Eight) => tiff_of::<RGBA8>(&mut file, samples, width, height, true, icc),
+        (Channels::GrayAlpha | Channels::Rgba, SampleDepth::Sixteen) => tiff_of::<RGBA16>(&mut file, bytemuck::cast_slice(samples), width, height, true, icc),
+    };
+    written.map_err(|e| Error::Unsupported(format!("TIFF cannot hold this picture ({}); choose another format", one_line(&e))))?;
+    Ok(file)
+}
+
+fn tiff_of<C: ColorType>(file: &mut Vec<u8>, samples: &[C::Inner], width: u32, height: u32, alpha: bool, icc: Option<&[u8]>) -> TiffResult<()>
+where
+    [C::Inner]: TiffValue,
+{
+    let mut encoder = TiffEncoder::new(Cursor::new(file))?;
+    let mut image = encoder.new_image::<C>(width, height)?;
+    if alpha {
+        image.encoder().write_tag(Tag::ExtraSamples, &[ExtraSamples::UnassociatedAlpha.to_u16()][..])?;
+    }
+    if let Some(icc) = icc {
+        image.encoder().write_tag(Tag::IccProfile, icc)?;
+    }
+    image.write_data(samples)
 }
 
 fn webp(samples: &[u8], width: u32, height: u32, channels: Channels, kept: &Kept<'_>, exif: Option<Vec<u8>>) -> Result<Vec<u8>> {
