@@ -8,13 +8,13 @@ use std::process::{Command, Output};
 use aei::{FileFormat, Picture, write_picture};
 use serde_json::Value;
 
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aei"));
+    command.current_dir(folder).args(["bench", "rd", "pictures", "-o", "report", "--points", "4"]).args(arguments).output().unwrap()
+}
+
 fn bench(folder: &Path, arguments: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_aei"))
-        .current_dir(folder)
-        .args(["bench", "rd", "pictures", "-o", "report", "--points", "4"])
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = run(folder, arguments);
     assert!(output.status.success(), "{output:?}");
     output
 }
@@ -41,6 +41,7 @@ fn measures_reports_and_resumes() {
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["pictures"].as_array().unwrap().len(), 2);
     assert!(String::from_utf8_lossy(&output.stderr).contains("broken.png: note: left out"));
+    assert_eq!(summary["left_out"], serde_json::json!(["pictures/broken.png"]));
     let codecs = summary["codecs"].as_array().unwrap();
     assert_eq!(codecs.len(), 4);
     for codec in codecs {
@@ -66,6 +67,13 @@ fn measures_reports_and_resumes() {
     let again = fs::read_to_string(folder.join("report/results.csv")).unwrap();
     // Memory may differ in what was measured again.
     assert!(again.starts_with(&rows[..rows.len() - 3].join("\n")) && again.lines().count() == rows.len());
+
+    // What cannot be compared with is said before anything is measured; without jpeg, another one is compared with.
+    let wrong = run(folder, &["--codecs", "aei,mozjpeg", "--against", "jpge"]);
+    assert!(wrong.status.code() == Some(2) && String::from_utf8_lossy(&wrong.stderr).contains("only aei, mozjpeg"), "{wrong:?}");
+    let output = bench(folder, &["--codecs", "aei,mozjpeg", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(value["against"].as_str().unwrap().starts_with("mozjpeg"), "{value}");
 
     // A run with fewer codecs keeps the others' rows.
     bench(folder, &["--codecs", "jpeg,mozjpeg"]);

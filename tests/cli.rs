@@ -493,8 +493,54 @@ fn folders_keep_their_tree() {
     assert!(!place.path("in/out/notes.txt.aei").exists() && !place.path("in/out/out").exists());
 
     place.fails(3, "nothing in this folder", &["encode", "-r", "empty"]);
-    place.fails(3, "use -r", &["encode", "in"]);
+    place.fails(3, "with -r", &["encode", "in"]);
     place.fails(2, "-o names one file", &["encode", "-r", "in", "-o", "x.aei"]);
+}
+
+/// What cannot be read in a folder stops nothing else there.
+#[test]
+#[cfg(unix)]
+fn folders_with_bad_entries() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("in/empty")).unwrap();
+    fs::create_dir_all(place.path("empty")).unwrap();
+    place.write("in/a.png", png(&rgb(20, 10))).write("in/z.png", png(&gray(9, 7))).write("in/bad.png", "no picture");
+    std::os::unix::fs::symlink("gone.png", place.path("in/m.png")).unwrap();
+    std::os::unix::fs::symlink(".", place.path("in/self")).unwrap();
+    place.fails(3, "m.png: there is no such file", &["encode", "-r", "in", "empty", "-o", "out/"]);
+    place.fails(3, "leads back", &["encode", "-f", "-r", "in", "-o", "out/"]);
+    place.fails(3, "nothing in this folder", &["encode", "-f", "-r", "empty", "in", "-o", "out/"]);
+    for name in ["out/a.aei", "out/z.aei"] {
+        assert!(place.path(name).exists(), "{name}");
+    }
+    assert!(!place.path("out/bad.aei").exists());
+    place.fails(3, "nothing in this folder", &["encode", "-r", "empty", "-o", "none/"]);
+    assert!(!place.path("none").exists());
+}
+
+/// Names may hold anything: programs get them as they are, people in one line.
+#[test]
+fn json_has_names_as_they_are() {
+    let place = Place::new();
+    place.write("a\nb.png", png(&rgb(20, 10)));
+    let assert = place.run(&["encode", "--json", "--verify", "--lossless", "a\nb.png"]).success();
+    let value: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!((&value["input"], &value["output"], &value["equal"]), (&"a\nb.png".into(), &"a\nb.aei".into(), &true.into()));
+}
+
+/// Places of damage are those in the picture that is written.
+#[test]
+fn damage_is_where_it_is_seen() {
+    let place = Place::new();
+    let turned = rgb(600, 300).with_orientation(aei::Orientation::Rotate90);
+    let mut file = aei::Encoder::new().lossless(aei::Lossless::Never).tile_size(256).unwrap().encode(&turned).unwrap();
+    let at = file.windows(4).position(|bytes| bytes == b"TILE").unwrap() + 40;
+    file[at] ^= 1;
+    place.write("a.aei", file);
+    let assert = place.run(&["decode", "--json", "--salvage", "a.aei"]).code(7).stderr(contains("tile 0 (256x256 pixels at 44,0)"));
+    let value: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let tile = &value["damage"]["tiles"][0];
+    assert_eq!((&value["width"], &tile["x"], &tile["y"], &tile["width"]), (&300.into(), &44.into(), &0.into(), &256.into()));
 }
 
 #[test]

@@ -46,6 +46,31 @@ fn equal_and_small_pictures() {
 }
 
 #[test]
+fn alpha_and_all_bits_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, picture: Picture| fs::write(folder.path().join(name), write_picture(&picture, FileFormat::Png).unwrap()).unwrap();
+    write("rgb.png", Picture::rgb(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap());
+    write("opaque.png", Picture::rgba(2, 1, vec![1, 2, 3, 255, 4, 5, 6, 255]).unwrap());
+    write("half.png", Picture::rgba(2, 1, vec![1, 2, 3, 255, 4, 5, 6, 128]).unwrap());
+    write("gray.png", Picture::gray(2, 1, vec![7, 8]).unwrap());
+    write("gray3.png", Picture::rgb(2, 1, vec![7, 7, 7, 8, 8, 8]).unwrap());
+    write("wide.png", Picture::from_samples(2, 1, aei::Channels::Gray, vec![7 * 257, 8 * 257 + 1u16].into()).unwrap());
+    for (a, b, equal, alpha_equal, line) in [
+        ("rgb.png", "rgb.png", true, Value::Null, None),
+        ("rgb.png", "opaque.png", true, true.into(), Some("alpha        no difference")),
+        ("opaque.png", "half.png", false, false.into(), Some("alpha        differs in 1 pixels")),
+        ("gray.png", "gray3.png", true, Value::Null, None),
+        ("gray.png", "wide.png", false, Value::Null, Some("16 bits      differ in 1 pixels")),
+    ] {
+        let value: Value = serde_json::from_slice(&compare(folder.path(), &["--json", a, b]).stdout).unwrap();
+        assert_eq!((&value["equal"], &value["alpha_equal"]), (&equal.into(), &alpha_equal), "{a} {b}");
+        let text = String::from_utf8(compare(folder.path(), &[a, b]).stdout).unwrap();
+        assert!(text.contains("PSNR (RGB)   no difference") && text.lines().count() == 4 + usize::from(line.is_some()), "{text}");
+        assert!(line.is_none_or(|line| text.contains(line)), "{text}");
+    }
+}
+
+#[test]
 fn an_aei_file_is_compared_with_its_original() {
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), "a.png", 64, 64, |i| (i / 3 % 64 * 3) as u8);

@@ -84,11 +84,13 @@ fn regions_of_upright_pictures() {
         let upright = decoder.decode().unwrap().upright().unwrap();
         for [x, y, w, h] in [[0, 0, 1, 1], [10, 20, 30, 40], [3, 4, upright.width() - 3, 5]] {
             let [cx, cy, cw, ch] = decoder.info().coded_region(x, y, w, h).unwrap();
+            assert_eq!(decoder.info().upright_region(cx, cy, cw, ch).unwrap(), [x, y, w, h]);
             let region = decoder.decode_region(cx, cy, cw, ch).unwrap().upright().unwrap();
             assert_eq!((region.width(), region.height()), (w, h));
             assert!(region.samples() == crop(&upright, x, y, w, h), "{w}x{h} at {x},{y}, orientation {exif}");
         }
         assert!(decoder.info().coded_region(0, 0, upright.width() + 1, 1).is_err());
+        assert!(decoder.info().upright_region(0, 0, 1, 91).is_err());
     }
 }
 

@@ -66,6 +66,9 @@ impl Decoder {
         if info.width > MAX_SIDE || info.height > MAX_SIDE {
             return Err(Error::format("R2.13", format!("the preview has {}x{} pixels", info.width, info.height)));
         }
+        if info.orientation != self.info().orientation {
+            return Err(Error::format("R2.13", format!("the preview has the orientation {}, not the picture's", info.orientation.to_exif())));
+        }
         if decoder.container.extras.sizes() != [0; 3] {
             return Err(Error::format("R2.13", "the preview holds metadata, alpha or a preview"));
         }

@@ -87,10 +87,12 @@ def alpha_plane(file, depth):
     return to_depth(np.concatenate(bands), file.alpha_depth, depth)
 
 
-def check_preview(file):
-    """R2.13, of the file inside the chunk."""
+def check_preview(file, orientation):
+    """R2.13, of the file inside the chunk of a picture of this orientation."""
     if max(file.head.width, file.head.height) > 256:
         raise Refused("R2.13", "a preview of more than 256 pixels a side")
+    if file.head.orientation != orientation:
+        raise Refused("R2.13", "a preview of another orientation than the picture's")
     if file.metadata or file.alpha or file.preview is not None:
         raise Refused("R2.13", "a preview with alpha, metadata or a preview")
 
@@ -102,5 +104,5 @@ def preview_file(file):
     if not file.preview_intact:
         raise Refused("R2.13", "chunk prev: wrong CRC")
     data = bytes(file.preview)
-    check_preview(parse_file(data))
+    check_preview(parse_file(data), file.head.orientation)
     return data

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::failure::{At as _, Failure};
+use crate::paths::Place;
 
 /// How much to say, and in which form.
 #[derive(Debug, Clone, Copy)]
@@ -59,12 +60,12 @@ impl Console {
     }
 
     /// What went wrong with `input`. Said even when quiet; programs get it as an object too.
-    pub(crate) fn failure(&self, input: Option<&dyn fmt::Display>, failure: &Failure) {
+    pub(crate) fn failure(&self, input: Option<&Place>, failure: &Failure) {
         to_stderr(format_args!("aei: {}", failure.message));
         if let (true, Some(input)) = (self.json, input) {
             let error = json!({ "code": failure.cause as u8, "message": failure.message });
             // There is a failure already; that it cannot be told to a program does not change it.
-            let _ = self.object(json!({ "input": input.to_string(), "error": error }));
+            let _ = self.object(json!({ "input": input.name(), "error": error }));
         }
     }
 

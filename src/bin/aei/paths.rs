@@ -33,6 +33,26 @@ impl fmt::Display for Place {
     }
 }
 
+impl Place {
+    /// The name as it is, for programs. What is not Unicode in it is replaced.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Standard => "-".into(),
+            Self::Path(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+/// What is to be done, and what cannot be, and why.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// Something in a folder that cannot be worked on, with what is wrong.
+pub(crate) type Skipped = (Place, Failure);
+
 /// One file to read and one to write.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -60,8 +80,8 @@ pub(crate) fn read(place: &Place, limit: u64) -> Result<Vec<u8>, Failure> {
 /// extensions of inputs it replaces. To others it is added, so that `report.v2` does not lose its `v2`.
 ///
 /// With `recursive`, an input that is a folder stands for the files in it, however deep, whose extension is ours; in a folder for outputs they keep the
-/// tree they had.
-pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool, extension: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Job>, Failure> {
+/// tree they had. What cannot be read there, and a folder without such files, is a failure of its own and stops nothing else.
+pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool, extension: &str, ours: impl Fn(&str) -> bool) -> Result<Plan, Failure> {
     let is_ours = |path: &Path| path.extension().and_then(OsStr::to_str).is_some_and(&ours);
     let file_name = |path: &Path| {
         let name = if is_ours(path) { path.file_stem() } else { path.file_name() };
@@ -72,15 +92,17 @@ pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool,
     };
     let folder = output.filter(|o| names_folder(o)).map(Path::new);
     let mut found: Vec<(Place, PathBuf)> = Vec::with_capacity(inputs.len());
+    let mut skipped = Vec::new();
     for input in inputs.iter().map(Place::from) {
         match input {
             Place::Path(top) if recursive && top.is_dir() => {
-                let files = files_in(&top, folder, is_ours)?;
-                if files.is_empty() {
-                    return Err(Failure::new(Cause::Io, "there is nothing in this folder that could be worked on; check the names' extensions"))
-                        .at(Place::Path(top));
+                let (files, unreadable) = files_in(&top, folder, is_ours);
+                if files.is_empty() && unreadable.is_empty() {
+                    let nothing = Failure::new(Cause::Io, "there is nothing in this folder that could be worked on; check the names' extensions");
+                    skipped.push((Place::Path(top.clone()), nothing.at(Place::Path(top))));
                 }
                 found.extend(files);
+                skipped.extend(unreadable);
             }
             other => found.push((other, PathBuf::new())),
         }
@@ -100,34 +122,38 @@ pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool,
         jobs.push(Job { input, output });
     }
     refuse_collisions(&jobs)?;
-    if let Some(folder) = folder {
+    if let Some(folder) = folder.filter(|_| !jobs.is_empty()) {
         fs::create_dir_all(folder).at(Place::Path(folder.into()))?;
         for parent in jobs.iter().filter_map(|job| if let Place::Path(path) = &job.output { path.parent() } else { None }) {
             fs::create_dir_all(parent).at(Place::Path(parent.into()))?;
         }
     }
-    Ok(jobs)
+    Ok(Plan { jobs, skipped })
 }
 
 /// The files below a folder that are ours, each with its folder as seen from there, in the order of their names. What lies in the folder for outputs is not
-/// an input: a second run must not find the first one's results.
-fn files_in(top: &Path, outputs: Option<&Path>, is_ours: impl Fn(&Path) -> bool) -> Result<Vec<(Place, PathBuf)>, Failure> {
+/// an input: a second run must not find the first one's results. Then what cannot be read.
+fn files_in(top: &Path, outputs: Option<&Path>, is_ours: impl Fn(&Path) -> bool) -> (Vec<(Place, PathBuf)>, Vec<Skipped>) {
     let outputs = outputs.and_then(|folder| fs::canonicalize(folder).ok()).filter(|folder| fs::canonicalize(top).is_ok_and(|top| top != *folder));
     let is_outputs = |path: &Path| outputs.as_ref().is_some_and(|outputs| fs::canonicalize(path).is_ok_and(|path| path == *outputs));
-    let mut files = Vec::new();
+    let (mut files, mut skipped) = (Vec::new(), Vec::new());
     let walk = walkdir::WalkDir::new(top).follow_links(true).sort_by_file_name();
     for entry in walk.into_iter().filter_entry(|entry| !(entry.file_type().is_dir() && is_outputs(entry.path()))) {
-        let entry = entry.map_err(|error| {
-            let place = Place::Path(error.path().unwrap_or(top).into());
-            let failure = error.into_io_error().map_or_else(|| Failure::new(Cause::Io, "a link leads back to a folder above it"), Failure::from);
-            failure.at(place)
-        })?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let place = Place::Path(error.path().unwrap_or(top).into());
+                let failure = error.into_io_error().map_or_else(|| Failure::new(Cause::Io, "a link leads back to a folder above it"), Failure::from);
+                skipped.push((place.clone(), failure.at(place)));
+                continue;
+            }
+        };
         if entry.file_type().is_file() && is_ours(entry.path()) {
             let below = entry.path().parent().and_then(|folder| folder.strip_prefix(top).ok()).unwrap_or(Path::new("")).into();
             files.push((Place::Path(entry.into_path()), below));
         }
     }
-    Ok(files)
+    (files, skipped)
 }
 
 /// Whether `-o` means a folder: one that exists, or a name with a slash at its end.

@@ -75,10 +75,27 @@ impl Info {
         let swap = self.orientation.swaps_sides();
         let (all_width, all_height) = if swap { (self.height, self.width) } else { (self.width, self.height) };
         check_region(all_width, all_height, [x, y, width, height])?;
-        let (mirror_x, mirror_y) = self.orientation.mirrors();
-        let x = if mirror_x { all_width - x - width } else { x };
-        let y = if mirror_y { all_height - y - height } else { y };
+        let [x, y] = self.mirrored([all_width, all_height], [x, y, width, height]);
         Ok(if swap { [y, x, height, width] } else { [x, y, width, height] })
+    }
+
+    /// Where this part of the coded picture shows in the upright one: the inverse of [`Info::coded_region`].
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] if the part is empty or reaches beyond the coded picture.
+    pub fn upright_region(&self, x: u32, y: u32, width: u32, height: u32) -> Result<[u32; 4]> {
+        check_region(self.width, self.height, [x, y, width, height])?;
+        let swap = self.orientation.swaps_sides();
+        let all = if swap { [self.height, self.width] } else { [self.width, self.height] };
+        let [x, y, width, height] = if swap { [y, x, height, width] } else { [x, y, width, height] };
+        let [x, y] = self.mirrored(all, [x, y, width, height]);
+        Ok([x, y, width, height])
+    }
+
+    /// The corner of a part of a picture of so many columns and rows, which is mirrored as the upright picture is.
+    fn mirrored(&self, [all_width, all_height]: [u32; 2], [x, y, width, height]: [u32; 4]) -> [u32; 2] {
+        let (mirror_x, mirror_y) = self.orientation.mirrors();
+        [if mirror_x { all_width - x - width } else { x }, if mirror_y { all_height - y - height } else { y }]
     }
 }
 

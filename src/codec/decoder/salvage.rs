@@ -65,9 +65,13 @@ pub struct LostTile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostAlpha {
-    /// First row of pixels of the coded picture, before its orientation is applied.
+    /// Left edge in pixels of the coded picture, before its orientation is applied: 0.
+    pub x: u32,
+    /// Upper edge, likewise.
     pub y: u32,
-    /// Number of rows.
+    /// Width in pixels, which is the picture's.
+    pub width: u32,
+    /// Height in pixels.
     pub height: u32,
     /// What is wrong with it.
     pub reason: String,
@@ -91,7 +95,7 @@ impl fmt::Display for LostMetadata {
 
 impl fmt::Display for LostAlpha {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "alpha of {} rows from row {} on is lost and became opaque: {}", self.height, self.y, self.reason)
+        write!(f, "alpha of {}x{} pixels at {},{} is lost and became opaque: {}", self.width, self.height, self.x, self.y, self.reason)
     }
 }
 
@@ -122,7 +126,8 @@ impl Decoder {
         let bands = salvage.alpha.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let grid = self.container.head.grid();
         let rows = |band: usize| grid.pixel_rows(band, self.info.height as usize);
-        let alpha = bands.into_iter().map(|(band, reason)| LostAlpha { y: rows(band).start as u32, height: rows(band).len() as u32, reason }).collect();
+        let lost_alpha = |(band, reason)| LostAlpha { x: 0, y: rows(band).start as u32, width: self.info.width, height: rows(band).len() as u32, reason };
+        let alpha = bands.into_iter().map(lost_alpha).collect();
         let mut metadata: BTreeMap<_, _> = self.container.extras.lost().into_iter().collect();
         metadata.extend(salvage.metadata.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let metadata = metadata.into_iter().map(|(what, reason)| LostMetadata { what, reason }).collect();

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use aei::metrics::{MS_SSIM_MIN_SIDE, Rgb, decibels, ms_ssim, psnr, ssimulacra2};
-use aei::{Decoder, DecoderOptions, Picture};
+use aei::{Channels, Decoder, DecoderOptions, Picture};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -46,10 +46,12 @@ impl Compare {
             )));
         }
         let (psnr, similarity, score) = (psnr(&a, &b)?, ms_ssim(&a, &b)?, ssimulacra2(&a, &b)?);
+        let differences = Differences::new(&original, &copy);
+        let has_alpha = original.channels().has_alpha() || copy.channels().has_alpha();
         if session.console.json {
             session.console.object(json!({
-                "original": places[0].to_string(),
-                "copy": places[1].to_string(),
+                "original": places[0].name(),
+                "copy": places[1].name(),
                 "width": original.width(),
                 "height": original.height(),
                 "psnr_rgb": number(psnr.rgb),
@@ -57,7 +59,8 @@ impl Compare {
                 "ms_ssim": similarity,
                 "ms_ssim_db": similarity.map(decibels).map(number),
                 "ssimulacra2": score,
-                "equal": psnr.rgb.is_infinite(),
+                "equal": differences.colours == 0 && differences.alpha == 0,
+                "alpha_equal": has_alpha.then_some(differences.alpha == 0),
             }))?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -70,8 +73,43 @@ impl Compare {
             decibel(psnr.rgb),
             decibel(psnr.luma)
         ))?;
+        if psnr.rgb.is_infinite() && differences.colours > 0 {
+            session.console.result(format_args!("16 bits      differ in {} pixels: the measures are of 8 bits", differences.colours))?;
+        }
+        if has_alpha {
+            let alpha = if differences.alpha == 0 { "no difference".into() } else { format!("differs in {} pixels", differences.alpha) };
+            session.console.result(format_args!("alpha        {alpha}"))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// In how many pixels two pictures of one size differ, at 16 bits.
+struct Differences {
+    colours: usize,
+    /// Without transparency a picture is opaque.
+    alpha: usize,
+}
+
+impl Differences {
+    fn new(a: &Picture, b: &Picture) -> Self {
+        let (mut colours, mut alpha) = (0, 0);
+        let (first, second) = (a.samples16(), b.samples16());
+        for (a, b) in pixels(a.channels(), &first).zip(pixels(b.channels(), &second)) {
+            colours += usize::from(a[..3] != b[..3]);
+            alpha += usize::from(a[3] != b[3]);
+        }
+        Self { colours, alpha }
+    }
+}
+
+/// Red, green, blue and alpha of each pixel.
+fn pixels(channels: Channels, samples: &[u16]) -> impl Iterator<Item = [u16; 4]> {
+    let (count, gray, has_alpha) = (channels.count(), channels.is_gray(), channels.has_alpha());
+    samples.chunks_exact(count).map(move |p| {
+        let [green, blue] = if gray { [p[0]; 2] } else { [p[1], p[2]] };
+        [p[0], green, blue, if has_alpha { p[count - 1] } else { u16::MAX }]
+    })
 }
 
 /// JSON has no infinity: null, and `equal` tells why.

@@ -62,15 +62,15 @@ pub(crate) struct Decode {
 impl Decode {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let extension = self.format.unwrap_or(FileFormat::Png).extension();
-        let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, extension, |extension| extension.eq_ignore_ascii_case("aei"))?;
-        session.check_outputs(&jobs)?;
-        let format = match (self.format, jobs.first()) {
+        let plan = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, extension, |extension| extension.eq_ignore_ascii_case("aei"))?;
+        session.check_outputs(&plan.jobs)?;
+        let format = match (self.format, plan.jobs.first()) {
             (Some(format), _) => format,
             // All outputs have the same extension.
             (None, Some(Job { output: Place::Path(path), .. })) => format_of(path)?,
             _ => FileFormat::Png,
         };
-        Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, format)))
+        Ok(session.carry_out(&plan, |job| self.file(session, job, format)))
     }
 
     fn file(&self, session: &Session, job: &Job, format: FileFormat) -> Result<ExitCode, Failure> {
@@ -109,7 +109,7 @@ impl Decode {
             paths::write(output, &file, self.force)?;
             file.len() as u64
         };
-        let damage = decoder.damage();
+        let damage = upright(decoder.damage(), &info);
 
         let seconds = started.elapsed().as_secs_f64();
         match decoded {
@@ -118,8 +118,8 @@ impl Decode {
         }
         if console.json {
             let mut object = json!({
-                "input": input.to_string(),
-                "output": output.to_string(),
+                "input": input.name(),
+                "output": output.name(),
                 "format": format.extension(),
                 "width": width,
                 "height": height,
@@ -213,10 +213,21 @@ fn preview(decoder: &Decoder) -> aei::Result<Picture> {
     decoder.preview()?.ok_or_else(|| aei::Error::Unsupported("the file has no preview; `aei encode --preview` makes one".into()))
 }
 
+/// Damage with places in the picture as it is written, which is upright.
+fn upright(mut damage: Damage, info: &aei::Info) -> Damage {
+    for tile in &mut damage.tiles {
+        [tile.x, tile.y, tile.width, tile.height] = info.upright_region(tile.x, tile.y, tile.width, tile.height).unwrap_or_default();
+    }
+    for alpha in &mut damage.alpha {
+        [alpha.x, alpha.y, alpha.width, alpha.height] = info.upright_region(alpha.x, alpha.y, alpha.width, alpha.height).unwrap_or_default();
+    }
+    damage
+}
+
 fn damage_as_json(damage: &Damage) -> Value {
     let tiles: Vec<Value> =
         damage.tiles.iter().map(|t| json!({ "number": t.number, "x": t.x, "y": t.y, "width": t.width, "height": t.height, "reason": t.reason })).collect();
-    let alpha: Vec<Value> = damage.alpha.iter().map(|a| json!({ "y": a.y, "height": a.height, "reason": a.reason })).collect();
+    let alpha: Vec<Value> = damage.alpha.iter().map(|a| json!({ "x": a.x, "y": a.y, "width": a.width, "height": a.height, "reason": a.reason })).collect();
     let metadata: Vec<Value> = damage.metadata.iter().map(|m| json!({ "what": m.what, "reason": m.reason })).collect();
     json!({ "file": damage.file, "tiles": tiles, "alpha": alpha, "metadata": metadata })
 }

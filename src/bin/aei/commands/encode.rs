@@ -121,10 +121,10 @@ impl Encode {
         if self.tune == TuneFor::Visual && self.effort == 0 {
             return Err(Failure::usage("--tune visual needs an effort: add --effort 3, or another from 1 to 5"));
         }
-        let jobs = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, "aei", |extension| FileFormat::from_extension(extension).is_some())?;
-        session.check_outputs(&jobs)?;
+        let plan = paths::plan(&self.inputs, self.output.as_deref(), self.recursive, "aei", |extension| FileFormat::from_extension(extension).is_some())?;
+        session.check_outputs(&plan.jobs)?;
         let device = self.device.device()?;
-        Ok(session.for_each(&jobs, |job| &job.input, |job| self.file(session, job, quality, device).map(|()| ExitCode::SUCCESS)))
+        Ok(session.carry_out(&plan, |job| self.file(session, job, quality, device).map(|()| ExitCode::SUCCESS)))
     }
 
     /// The value of an option that may stand alone is given with `=`; without, it would be taken for a picture.
@@ -215,8 +215,8 @@ impl Encode {
         ));
         if console.json {
             return console.object(json!({
-                "input": input.to_string(),
-                "output": output.to_string(),
+                "input": input.name(),
+                "output": output.name(),
                 "width": width,
                 "height": height,
                 "channels": layout.channels().count(),
@@ -226,7 +226,8 @@ impl Encode {
                 "xmp_bytes": sizes[2],
                 "lossless": lossless,
                 "quality_index": quality.get(),
-                "psnr_rgb": verified.filter(|psnr| psnr.is_finite()),
+                "psnr_rgb": verified.map(|(psnr, _)| psnr).filter(|psnr| psnr.is_finite()),
+                "equal": verified.map(|(_, equal)| equal),
                 "device": device.name(),
                 "input_bytes": input_bytes,
                 "output_bytes": output_bytes,
@@ -245,8 +246,9 @@ impl Encode {
             100.0 * output_bytes as f64 / input_bytes as f64,
             megapixels_per_second(width, height, seconds),
             match verified {
-                Some(psnr) if psnr.is_finite() => format!(", verified: PSNR {psnr:.2} dB"),
-                Some(_) => ", verified: no difference".into(),
+                Some((_, true)) => ", verified: no difference".into(),
+                Some((psnr, _)) if psnr.is_finite() => format!(", verified: PSNR {psnr:.2} dB"),
+                Some(_) => ", verified: no difference in 8 bits".into(),
                 None => String::new(),
             },
         ));
@@ -280,8 +282,8 @@ fn unlimited() -> DecoderOptions {
     options
 }
 
-/// Decodes a file as a user would, and checks what has to come back as it was. Gives the PSNR.
-fn verify(session: &Session, picture: &Picture, file: &[u8]) -> Result<f64, Failure> {
+/// Decodes a file as a user would, and checks what has to come back as it was. Gives the PSNR, and whether the samples are the same.
+fn verify(session: &Session, picture: &Picture, file: &[u8]) -> Result<(f64, bool), Failure> {
     let wrong =
         |what: &str| Failure::new(Cause::Internal, format!("the coded file does not give the picture's {what} back, and was not written; please report this"));
     let mut options = unlimited();
@@ -305,7 +307,7 @@ fn verify(session: &Session, picture: &Picture, file: &[u8]) -> Result<f64, Fail
             return Err(wrong("alpha"));
         }
     }
-    Ok(psnr(&Rgb::new(picture), &Rgb::new(&decoded))?.rgb)
+    Ok((psnr(&Rgb::new(picture), &Rgb::new(&decoded))?.rgb, picture.data() == decoded.data()))
 }
 
 /// Pictures of more pixels than this are read row by row, if their format allows it.

@@ -53,7 +53,7 @@ fn file(session: &Session, input: &Place, parts: bool) -> Result<(), Failure> {
             None => (json!(null), None),
         };
         return session.console.object(json!({
-            "input": input.to_string(),
+            "input": input.name(),
             "version": info.version,
             "width": info.width,
             "height": info.height,

@@ -143,6 +143,15 @@ impl Common {
 }
 
 impl Session {
+    /// Does a plan's work, as [`Session::for_each`] does. What cannot be done is told first, and its failure is the first one.
+    pub(crate) fn carry_out(&self, plan: &paths::Plan, work: impl Fn(&paths::Job) -> Result<ExitCode, Failure>) -> ExitCode {
+        for (place, failure) in &plan.skipped {
+            self.console.failure(Some(place), failure);
+        }
+        let done = self.for_each(&plan.jobs, |job| &job.input, work);
+        plan.skipped.first().map_or(done, |(_, failure)| failure.exit_code())
+    }
+
     /// Does `work` for each item, goes on after failures, and returns the exit code of the first. Work that went well may have a code of its own.
     pub(crate) fn for_each<T>(&self, items: &[T], input: impl Fn(&T) -> &Place, work: impl Fn(&T) -> Result<ExitCode, Failure>) -> ExitCode {
         let mut first = ExitCode::SUCCESS;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::codec::lossless::stream_of_numbers;
 use crate::container::deflate::deflate;
-use crate::{Metadata, SampleDepth, Samples};
+use crate::{Metadata, Orientation, SampleDepth, Samples};
 
 /// A file of chunks: those of `file` with some of them changed, left out or added by `change`, which gets each chunk's type and payload.
 fn with_chunks(file: &[u8], mut change: impl FnMut(&[u8; 4], &[u8]) -> Vec<([u8; 4], Vec<u8>)>) -> Vec<u8> {
@@ -239,6 +239,7 @@ impl Vectors {
         let of = |picture: &Picture| Encoder::new().lossless(Lossless::Never).quality(Quality::index(0).unwrap()).encode(picture).unwrap();
         nested("preview-256.aei", &of(&flat(256, 1, [7; 3])), None);
         nested("preview-257.aei", &of(&flat(257, 1, [7; 3])), Some("R2.13"));
+        nested("preview-turned.aei", &of(&flat(9, 5, [7; 3]).with_orientation(Orientation::Rotate90)), Some("R2.13"));
         nested("preview-alpha.aei", &of(&Picture::rgba(2, 2, vec![9; 16]).unwrap()), Some("R2.13"));
         nested("preview-metadata.aei", &with_chunk(&tiny, b"XMP ", &[0, 1]), Some("R2.13"));
         nested("preview-in-preview.aei", &with_chunk(&tiny, b"prev", &tiny), Some("R2.13"));

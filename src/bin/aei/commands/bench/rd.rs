@@ -12,7 +12,7 @@ use clap::Args;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::codecs::{Aei, Family};
+use super::codecs::{Aei, Codec, Family};
 use super::measure::{Entry, Source, Task};
 use super::report::{self, Report};
 use super::results::{Results, Row};
@@ -38,9 +38,9 @@ pub(crate) struct Rd {
     /// Measures to report; results.csv has all of them
     #[arg(long, value_enum, value_delimiter = ',', default_value = "psnr,ms-ssim,ssimulacra2")]
     metrics: Vec<MetricChoice>,
-    /// Codec that the others are compared with, as results.csv names it
-    #[arg(long, value_name = "CODEC", default_value = "jpeg")]
-    against: String,
+    /// Codec that the others are compared with, as results.csv names it [default: jpeg, or the first other than aei]
+    #[arg(long, value_name = "CODEC")]
+    against: Option<String>,
     /// Settings per codec
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(3..=32))]
     points: u8,
@@ -62,14 +62,12 @@ impl Rd {
         let console = &session.console;
         let aei = self.aei(session)?;
         let anchors = self.anchors.as_deref().map(Anchors::read).transpose()?.unwrap_or_default();
+        let work = tempfile::tempdir().at("temporary folder")?;
+        let (sources, not_read) = self.sources(session, work.path())?;
         fs::create_dir_all(&self.output).at(self.output.display())?;
         let results = Results::open(&self.output.join("results.csv"))?;
         let entries = self.entries(session, &aei, &results);
-        if entries.is_empty() {
-            return Err(Failure::new(Cause::Unsupported, "none of the codecs is installed"));
-        }
-        let work = tempfile::tempdir().at("temporary folder")?;
-        let sources = self.sources(session, work.path())?;
+        let against = self.against(&entries)?;
 
         let tasks: Vec<Task<'_>> = sources
             .iter()
@@ -112,7 +110,7 @@ impl Rd {
         }
         results.finish(&rows, |row| sources.iter().any(|source| source.digest == row.digest) && entries.iter().any(|entry| entry.codec.id() == row.codec))?;
 
-        let summary = Summary::new(&rows, &entries, &self.metrics, &self.against, anchors)?;
+        let summary = Summary::new(&rows, &entries, &self.metrics, against, anchors, not_read)?;
         let report = Report { summary: &summary, sources: &sources, entries: &entries, aei: &aei, work: work.path(), command: self.command_line() };
         report::write(&report, &self.output)?;
         if console.json {
@@ -122,6 +120,18 @@ impl Rd {
             console.say(format_args!("{}", self.output.join("report.html").display()));
         }
         Ok(failures.first().map_or(ExitCode::SUCCESS, Failure::exit_code))
+    }
+
+    /// The codec that the others are compared with, before anything is measured.
+    fn against(&self, entries: &[Entry]) -> Result<Codec, Failure> {
+        let named = |name: &str| entries.iter().map(|entry| entry.codec).find(|codec| codec.id() == name);
+        if let Some(name) = &self.against {
+            let names: Vec<&str> = entries.iter().map(|entry| entry.codec.id()).collect();
+            return named(name).ok_or_else(|| Failure::usage(format!("--against {name}: there is no such codec here, only {}", names.join(", "))));
+        }
+        let other = entries.iter().map(|entry| entry.codec).find(|codec| !codec.id().starts_with("aei"));
+        let none = || Failure::new(Cause::Unsupported, "none of the codecs is installed");
+        named("jpeg").or(other).or(entries.first().map(|entry| entry.codec)).ok_or_else(none)
     }
 
     fn aei(&self, session: &Session) -> Result<Aei, Failure> {
@@ -153,8 +163,8 @@ impl Rd {
         entries
     }
 
-    /// Reads the pictures. What cannot be read is said and left out.
-    fn sources(&self, session: &Session, work: &Path) -> Result<Vec<Source>, Failure> {
+    /// Reads the pictures. What cannot be read is said and left out, and its names are the second list.
+    fn sources(&self, session: &Session, work: &Path) -> Result<(Vec<Source>, Vec<String>), Failure> {
         let mut paths = Vec::new();
         for input in &self.inputs {
             if input.is_dir() {
@@ -169,7 +179,7 @@ impl Rd {
         let names: HashSet<_> = paths.iter().map(|path| path.file_name()).collect();
         let unique = names.len() == paths.len();
         let mut digests = HashSet::new();
-        let mut sources = Vec::new();
+        let (mut sources, mut left_out) = (Vec::new(), Vec::new());
         for (number, path) in paths.iter().enumerate() {
             let place = Place::Path(path.clone());
             let name = path.file_name().filter(|_| unique).map_or_else(|| place.to_string(), |name| name.to_string_lossy().into_owned());
@@ -178,11 +188,13 @@ impl Rd {
                 Ok(source) => source,
                 Err(failure) => {
                     session.console.notice(&place, format_args!("left out: {}", failure.message));
+                    left_out.push(place.name());
                     continue;
                 }
             };
             if !digests.insert(source.digest.clone()) {
                 session.console.notice(&place, "left out: the same picture is there already");
+                left_out.push(place.name());
                 continue;
             }
             sources.push(source);
@@ -190,7 +202,7 @@ impl Rd {
         if sources.is_empty() {
             return Err(Failure::new(Cause::Io, "there are no pictures to measure"));
         }
-        Ok(sources)
+        Ok((sources, left_out))
     }
 
     /// The command that makes the report again, without paths of this machine.
@@ -201,6 +213,9 @@ impl Rd {
         words.push(format!("--codecs {}", names(self.codecs.iter().map(|f| value(&|| clap::ValueEnum::to_possible_value(f))).collect())).into());
         words.push(format!("--metrics {}", names(self.metrics.iter().map(|m| value(&|| clap::ValueEnum::to_possible_value(m))).collect())).into());
         words.push(format!("--points {}", self.points).into());
+        if let Some(name) = &self.against {
+            words.push(format!("--against {name}").into());
+        }
         if let Some(name) = self.anchors.as_deref().and_then(Path::file_name) {
             words.push(format!("--anchors {}", name.to_string_lossy()).into());
         }

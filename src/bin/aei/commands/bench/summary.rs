@@ -127,6 +127,8 @@ pub(super) struct Summary<'a> {
     pub(super) pictures: Vec<&'a str>,
     /// The others.
     pub(super) left_out: Vec<&'a str>,
+    /// What could not be read as a picture, or was there twice.
+    pub(super) not_read: Vec<String>,
     pub(super) against: Codec,
     pub(super) anchors: Anchors,
 }
@@ -137,7 +139,14 @@ pub(super) struct CodecSummary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    pub(super) fn new(rows: &'a [Row], entries: &'a [Entry], choices: &[MetricChoice], against: &str, anchors: Anchors) -> Result<Self, Failure> {
+    pub(super) fn new(
+        rows: &'a [Row],
+        entries: &'a [Entry],
+        choices: &[MetricChoice],
+        against: Codec,
+        anchors: Anchors,
+        not_read: Vec<String>,
+    ) -> Result<Self, Failure> {
         let mut names: Vec<&str> = rows.iter().map(|row| row.picture.as_str()).collect();
         names.dedup();
         let settings: usize = entries.iter().map(|entry| entry.ladder.len()).sum();
@@ -156,9 +165,7 @@ impl<'a> Summary<'a> {
         metrics.dedup();
         // Pictures may all be too small for a measure.
         metrics.retain(|metric| codecs[0].rows.iter().any(|row| metric.of(row).is_some()));
-        let chosen = entries.iter().find(|entry| entry.codec.id() == against);
-        let against = chosen.ok_or_else(|| Failure::usage(format!("--against {against}: there are no results of such a codec")))?.codec;
-        Ok(Self { codecs, metrics, pictures, left_out, against, anchors })
+        Ok(Self { codecs, metrics, pictures, left_out, not_read, against, anchors })
     }
 
     pub(super) fn codec(&self, codec: Codec) -> Option<&CodecSummary<'a>> {
@@ -190,7 +197,8 @@ impl<'a> Summary<'a> {
             let Entry { version, settings, .. } = codec.entry;
             json!({ "codec": codec.entry.codec.id(), "version": version, "settings": settings, "metrics": Value::Object(metrics.collect()) })
         });
-        json!({ "pictures": self.pictures, "left_out": self.left_out, "against": self.against.id(), "codecs": codecs.collect::<Vec<_>>() })
+        let left_out: Vec<&str> = self.left_out.iter().copied().chain(self.not_read.iter().map(String::as_str)).collect();
+        json!({ "pictures": self.pictures, "left_out": left_out, "against": self.against.id(), "codecs": codecs.collect::<Vec<_>>() })
     }
 }
 
