@@ -31,6 +31,8 @@ pub(super) struct Headers {
     pub(super) late_xmp: Option<Vec<u8>>,
     /// There is a colour profile, whatever state it is in.
     pub(super) profile: bool,
+    /// There is EXIF in a TIFF file, likewise.
+    pub(super) exif: bool,
     /// The code of colours that PNG's `cICP` states. It counts before a colour profile.
     pub(super) code: Option<Stated>,
     /// Colours that PNG's older chunks state, if they are not those of sRGB. A colour profile counts before them.
@@ -198,7 +200,7 @@ impl Headers {
             // ExtraSamples; 1 is associated alpha.
             338 => self.premultiplied = value == 1,
             34675 => self.profile = true,
-            34665 | 34853 => self.leave_out("EXIF block"),
+            34665 | 34853 => self.exif = true,
             33723 => self.leave_out("IPTC block"),
             _ => {}
         }
@@ -249,7 +251,7 @@ fn without_place(marker: u8, segment: &[u8]) -> Option<&'static str> {
     match marker {
         // By Adobe's way, which phones took over, XMP announces it, by ISO 21496-1 a segment of its own does.
         0xE1 if segment.starts_with(b"http://ns.adobe.com/xmp/extension/\0") => Some("extended XMP, the part behind the first 64 KB,"),
-        0xE2 if segment.starts_with(b"MPF\0") => Some("further pictures (MPF)"),
+        0xE2 if segment.starts_with(b"MPF\0") => Some("set of further pictures (MPF)"),
         0xE1 if segment.starts_with(b"http://ns.adobe.com/xap/1.0/\0") && has(b"hdrgm:Version") => Some("gain map for HDR displays"),
         0xE2 if segment.starts_with(b"urn:iso:std:iso:ts:21496:-1\0") => Some("gain map for HDR displays"),
         // A resource of Photoshop: signature, number.
@@ -382,8 +384,8 @@ mod tests {
             Headers::read(FileFormat::Tiff, &[file, vec![0; 4]].concat())
         };
         assert!(tags(&[(338, 1)]).premultiplied && !tags(&[(338, 2)]).premultiplied && !tags(&[(339, 1)]).premultiplied);
-        assert_eq!(tags(&[(33723, 9), (34665, 9), (34853, 9)]).left_out, ["IPTC block", "EXIF block"]);
-        assert!(tags(&[(34675, 9)]).profile);
+        assert_eq!(tags(&[(33723, 9)]).left_out, ["IPTC block"]);
+        assert!(tags(&[(34675, 9)]).profile && tags(&[(34665, 9)]).exif && tags(&[(34853, 9)]).exif);
         let big = b"MM\0+\0\x08\0\0\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
         assert_eq!(Headers::read(FileFormat::Tiff, big).pictures, 1);
     }

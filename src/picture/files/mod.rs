@@ -63,7 +63,7 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     let mut allowed = image::Limits::no_limits();
     allowed.max_alloc = Some(limits.max_memory);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.to_image());
-    reader.limits(allowed.clone());
+    reader.limits(if format == FileFormat::Png { head_of_png(limits) } else { allowed.clone() });
     let mut decoder = reader.into_decoder().map_err(|e| read_error(e, format, limits))?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, format, limits)?;
@@ -133,6 +133,13 @@ fn metadata(decoder: &mut impl ImageDecoder, headers: &Headers, notices: &mut Ve
     Metadata { icc, exif, xmp }
 }
 
+/// What may be allocated for a PNG file's chunks in front of the pixels: a profile or a text may unpack to a thousand times what it is in the file.
+fn head_of_png(limits: &Limits) -> image::Limits {
+    let mut allowed = image::Limits::no_limits();
+    allowed.max_alloc = Some(limits.max_memory.min(limits.max_metadata_bytes.saturating_mul(2)));
+    allowed
+}
+
 fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(damaged(format, &format!("it claims {width}x{height} pixels")));
@@ -152,6 +159,9 @@ fn fitting(mut metadata: Metadata, headers: &Headers, channels: Channels, limits
     notices.extend(headers.left_out.iter().map(|what| Notice::LeftOut { what, why: "aei has no place for it".into() }));
     if headers.profile && metadata.icc.is_none() && !headers.cmyk {
         notices.push(Notice::LeftOut { what: "colour profile", why: "it is damaged or too large".into() });
+    }
+    if headers.exif && metadata.exif.is_none() {
+        notices.push(Notice::LeftOut { what: "EXIF block", why: "it is damaged or too large".into() });
     }
     if let Some(why) = metadata.icc.as_deref().and_then(|icc| profile::misfit(icc, channels)) {
         metadata.icc = None;

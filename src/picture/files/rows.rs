@@ -11,7 +11,9 @@ use super::colours::code_in;
 use super::embed::XMP_IN_PNG;
 use super::headers::Headers;
 use super::write::{kept, pnm_header};
-use super::{FileFormat, Notice, check_size, damaged, fitting, metadata, not_read, one_line, orientation, png_colour, read_error, too_much_memory};
+use super::{
+    FileFormat, Notice, check_size, damaged, fitting, head_of_png, metadata, not_read, one_line, orientation, png_colour, read_error, too_much_memory,
+};
 use crate::picture::metadata::set_upright;
 use crate::{Channels, Error, Layout, Limits, Metadata, Orientation, Result, SampleDepth};
 
@@ -53,10 +55,7 @@ impl<R: Read + Seek> PictureRows<R> {
             return Ok(None);
         }
         reader.rewind()?;
-        // A profile or a text may unpack to a thousand times what it is in the file.
-        let mut allowed = image::Limits::no_limits();
-        allowed.max_alloc = Some(limits.max_memory.min(limits.max_metadata_bytes.saturating_mul(2)));
-        let mut decoder = PngDecoder::with_limits(BufReader::new(&mut reader), allowed).map_err(|e| read_error(e, format, limits))?;
+        let mut decoder = PngDecoder::with_limits(BufReader::new(&mut reader), head_of_png(limits)).map_err(|e| read_error(e, format, limits))?;
         let mut notices = Vec::new();
         let metadata = metadata(&mut decoder, &headers, &mut notices);
         let orientation = orientation(&mut decoder, format, &metadata).map_err(|e| read_error(e, format, limits))?;
@@ -64,7 +63,10 @@ impl<R: Read + Seek> PictureRows<R> {
 
         reader.rewind()?;
         let bytes = usize::try_from(limits.max_memory).unwrap_or(usize::MAX);
-        let reader = png::Decoder::new_with_limits(BufReader::new(reader), png::Limits { bytes });
+        let mut reader = png::Decoder::new_with_limits(BufReader::new(reader), png::Limits { bytes });
+        // They have been read.
+        reader.set_ignore_text_chunk(true);
+        reader.set_ignore_iccp_chunk(true);
         let reader = reader.read_info().map_err(|e| png_error(e, limits))?;
         let info = reader.info();
         let channels = match info.color_type {
