@@ -249,9 +249,9 @@ impl Headers {
 fn without_place(marker: u8, segment: &[u8]) -> Option<&'static str> {
     let has = |part: &[u8]| segment.windows(part.len()).any(|bytes| bytes == part);
     match marker {
-        // By Adobe's way, which phones took over, XMP announces it, by ISO 21496-1 a segment of its own does.
         0xE1 if segment.starts_with(b"http://ns.adobe.com/xmp/extension/\0") => Some("extended XMP, the part behind the first 64 KB,"),
         0xE2 if segment.starts_with(b"MPF\0") => Some("set of further pictures (MPF)"),
+        // By Adobe's way, which phones took over, XMP announces it, by ISO 21496-1 a segment of its own does.
         0xE1 if segment.starts_with(b"http://ns.adobe.com/xap/1.0/\0") && has(b"hdrgm:Version") => Some("gain map for HDR displays"),
         0xE2 if segment.starts_with(b"urn:iso:std:iso:ts:21496:-1\0") => Some("gain map for HDR displays"),
         // A resource of Photoshop: signature, number.
