@@ -161,6 +161,7 @@ fn chosen_files_have_what_is_expected_and_come_back() {
         let (picture, notices) = read_picture(&std::fs::read(folder.join(name)).unwrap()).unwrap();
         println!("{name}: {notices:?}");
         assert_eq!((picture.channels(), picture.depth().bits()), (channels, bits), "{name}");
+        assert!(!name.starts_with("cmyk/") || matches!(&notices[..], [aei::Notice::Cmyk { .. }]), "{name}: {notices:?}");
         let metadata = picture.metadata();
         assert_eq!([&metadata.icc, &metadata.exif, &metadata.xmp].map(|block| block.as_ref().map_or(0, Vec::len)), lengths, "{name}");
         // The larger ones take their time: the test below has them.

@@ -52,7 +52,7 @@ impl Picture {
 
 fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     let format = format::require(bytes)?;
-    let headers = Headers::read(format, bytes);
+    let mut headers = Headers::read(format, bytes);
     if let Some(what) = headers.damage {
         return Err(damaged(format, what));
     }
@@ -68,7 +68,7 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, format, limits)?;
     let colour = decoder.color_type();
-    let cmyk = headers.cmyk || matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16);
+    headers.cmyk |= matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16);
     let (mut channels, wide) = samples::kind(colour)?;
 
     // What the samples take is no longer there for the decoder's own needs.
@@ -82,7 +82,7 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
         _ => metadata(&mut decoder, &headers, &mut notices),
     };
     let orientation = orientation(&mut decoder, format, &metadata).map_err(|e| read_error(e, format, limits))?;
-    let samples = if cmyk {
+    let samples = if headers.cmyk {
         drop(decoder);
         // Inks and colours are in memory at the same time.
         if total / 3 * 7 > limits.max_memory {
