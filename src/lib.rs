@@ -83,6 +83,8 @@ mod onnx;
 mod picture;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(any(feature = "capi", feature = "python"))]
+mod threads;
 #[cfg(feature = "wasm")]
 mod wasm;
 

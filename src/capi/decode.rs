@@ -2,7 +2,9 @@
 
 use std::ptr;
 
-use super::{AeiDecodeOptions, AeiError, AeiImage, AeiInfo, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, reference, sized, store};
+use super::{
+    AeiDecodeOptions, AeiError, AeiImage, AeiInfo, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, reference, required, sized, store,
+};
 use crate::{Decoder, DecoderOptions, Error, Metadata, Model, Picture, Result, SampleDepth, Samples};
 
 /// A file that has been read and checked. Several threads may use one at a time; it is freed with `aei_decoder_free`.
@@ -36,6 +38,8 @@ pub enum AeiMetadata {
 }
 
 /// Reads a file from memory and checks everything but its pixels. The bytes are copied. On failure `*decoder` is null.
+///
+/// Limits of pixels and memory are for what is decoded, and checked then: look at the size in `aei_decoder_info` before you allocate memory for a picture.
 ///
 /// `options` may be null for the defaults, `error` may be null.
 ///
@@ -188,7 +192,8 @@ pub unsafe extern "C" fn aei_decoder_preview(decoder: *const AeiDecoder, preview
     unsafe { guarded(error, body) }
 }
 
-/// Stores a pointer to a piece of metadata, and its length. It points into memory of the decoder, which lives until that is freed. Null and 0 if there is none.
+/// Stores a pointer to a piece of metadata, and its length. It points into memory of the decoder, which lives until that is freed. Null and 0 if there is none, and on
+/// failure.
 /// `kind` is an `AeiMetadata`.
 ///
 /// # Safety
@@ -204,6 +209,11 @@ pub unsafe extern "C" fn aei_decoder_metadata(
     let body = || {
         if metadata.is_null() || length.is_null() {
             return Err(Error::Parameter("metadata or length is a null pointer".into()));
+        }
+        // SAFETY: not null, and writable as the caller promised.
+        unsafe {
+            metadata.write(ptr::null());
+            length.write(0);
         }
         // SAFETY: promised by the caller.
         let all = &unsafe { reference(decoder, "decoder") }?.metadata;
@@ -222,18 +232,6 @@ pub unsafe extern "C" fn aei_decoder_metadata(
     };
     // SAFETY: promised by the caller.
     unsafe { guarded(error, body) }
-}
-
-/// A structure that has to be there.
-///
-/// # Safety
-/// As [`sized`].
-unsafe fn required<T: Copy + Default>(pointer: *const T, name: &str) -> Result<T> {
-    if pointer.is_null() {
-        return Err(Error::Parameter(format!("{name} is a null pointer")));
-    }
-    // SAFETY: promised by the caller.
-    unsafe { sized(pointer, name) }
 }
 
 /// Decodes and copies to the caller's rows.

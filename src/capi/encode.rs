@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use super::{AeiEncodeOptions, AeiError, AeiImage, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, reference, reserved, sized};
+use super::{AeiEncodeOptions, AeiError, AeiImage, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, required, reserved, sized};
 use crate::{Channels, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, Samples, Tune};
 
 /// Fills in the default options. `size` is sizeof(AeiEncodeOptions) as the caller knows it.
@@ -39,10 +39,7 @@ pub unsafe extern "C" fn aei_encode(
             length.write(0);
         }
         // SAFETY: promised by the caller.
-        let (image, options) = unsafe {
-            reference(image, "image")?;
-            (sized(image, "image")?, sized(options, "options")?)
-        };
+        let (image, options) = unsafe { (required(image, "image")?, sized(options, "options")?) };
         // SAFETY: promised by the caller.
         let picture = unsafe { picture(&image, &options)? };
         let quality = u8::try_from(options.quality_index).map_err(|_| Error::Parameter(format!("quality index {}", options.quality_index)))?;
@@ -63,7 +60,7 @@ pub unsafe extern "C" fn aei_encode(
             .lossless(lossless)
             .effort(effort)?
             .tune(tune)
-            .tile_size(options.tile_size)?
+            .tile_size(if options.tile_size == 0 { 1024 } else { options.tile_size })?
             .preview(options.preview != 0);
         if options.progress.is_some() {
             encoder = encoder.on_progress(callback(options.progress, UserData(options.user_data)));
@@ -111,11 +108,12 @@ unsafe fn picture(image: &AeiImage, options: &AeiEncodeOptions) -> Result<Pictur
     // SAFETY: promised by the caller.
     let metadata = unsafe {
         Metadata {
-            icc: some(bytes(options.icc, options.icc_length, "icc")?),
-            exif: some(bytes(options.exif, options.exif_length, "exif")?),
-            xmp: some(bytes(options.xmp, options.xmp_length, "xmp")?),
+            icc: some(bytes(options.icc, options.icc_length, "icc")?)?,
+            exif: some(bytes(options.exif, options.exif_length, "exif")?)?,
+            xmp: some(bytes(options.xmp, options.xmp_length, "xmp")?)?,
         }
     };
+    metadata.check_size()?;
     let orientation = match u8::try_from(options.orientation) {
         Ok(0) => metadata.orientation().unwrap_or_default(),
         value => value.ok().and_then(Orientation::from_exif).ok_or_else(|| Error::Parameter(format!("orientation {}, not 0 to 8", options.orientation)))?,
@@ -124,6 +122,8 @@ unsafe fn picture(image: &AeiImage, options: &AeiEncodeOptions) -> Result<Pictur
 }
 
 /// No bytes are no metadata.
-fn some(bytes: &[u8]) -> Option<Vec<u8>> {
-    (!bytes.is_empty()).then(|| bytes.to_vec())
+fn some(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut copy = reserved(bytes.len(), 1)?;
+    copy.extend_from_slice(bytes);
+    Ok((!copy.is_empty()).then_some(copy))
 }

@@ -73,8 +73,18 @@ static int decode(const char *from, const char *to, uint32_t x, uint32_t y, uint
         image.width = width;
         image.height = height;
     }
+    if ((uint64_t)image.width * image.height > options.max_pixels) {
+        fprintf(stderr, "%s: more than %" PRIu64 " pixels\n", from, options.max_pixels);
+        aei_decoder_free(decoder);
+        return AEI_STATUS_LIMITS;
+    }
     size_t bytes = (size_t)image.width * image.height * image.channels;
     image.samples = malloc(bytes);
+    if (!image.samples) {
+        fprintf(stderr, "%s: no memory for %zu bytes\n", from, bytes);
+        aei_decoder_free(decoder);
+        return AEI_STATUS_LIMITS;
+    }
     status = width ? aei_decoder_decode_region(decoder, x, y, &image, &error) : aei_decoder_decode(decoder, &image, &error);
     aei_decoder_free(decoder);
     FILE *f = status == AEI_STATUS_OK ? fopen(to, "wb") : NULL;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::UserData;
 use super::types::{AeiImage, AeiProgress};
-use crate::{Channels, Error, Result};
+use crate::{Channels, Error, Result, threads};
 
 /// Where rows of samples stand, checked not to overflow.
 #[derive(Debug, Clone, Copy)]
@@ -53,14 +53,11 @@ pub(super) fn reserved<T>(row_samples: usize, rows: u32) -> Result<Vec<T>> {
 
 /// Does `work` on a pool of its own with so many threads, or on the shared one for 0.
 pub(super) fn on_threads<T: Send>(threads: u32, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    if threads == 0 {
-        return work();
+    match threads {
+        0 => threads::on_shared(work),
+        1..=1024 => threads::on_own(threads as usize, work),
+        _ => Err(Error::Parameter(format!("{threads} threads, not 0 to 1024"))),
     }
-    if threads > 1024 {
-        return Err(Error::Parameter(format!("{threads} threads, not 0 to 1024")));
-    }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
-    pool.map_err(|error| Error::Limits(format!("the threads cannot be started: {error}")))?.install(work)
 }
 
 /// The library's callback from the caller's.

@@ -1,6 +1,6 @@
 //! The C interface, `libaei` (feature `capi`). `src/capi/include/aei.h` is made from this module; `src/capi/README.md` says how to build, link and rely on it.
 //!
-//! Every function catches panics, checks its pointers for null, and touches no global state but rayon's thread pool, so that threads may call at will.
+//! Every function catches panics, checks its pointers for null, and touches no global state but a thread pool, so that threads may call at will.
 
 mod decode;
 mod encode;
@@ -93,9 +93,23 @@ unsafe fn sized<T: Copy + Default>(pointer: *const T, name: &str) -> Result<T> {
     if size < size_of::<usize>() {
         return Err(Error::Parameter(format!("{name}: its field size is not set")));
     }
-    // SAFETY: the source has `size` bytes and the target `size_of::<T>()`; the smaller count is copied.
-    unsafe { std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), size.min(size_of::<T>())) };
+    // A compiler's `sizeof` is a multiple of the alignment: what is not would end within a field.
+    let length = size.min(size_of::<T>()) / align_of::<T>() * align_of::<T>();
+    // SAFETY: the source has `size` bytes and the target `size_of::<T>()`, and `length` is no more than either.
+    unsafe { std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), length) };
     Ok(value)
+}
+
+/// A structure that has to be there.
+///
+/// # Safety
+/// As [`sized`].
+unsafe fn required<T: Copy + Default>(pointer: *const T, name: &str) -> Result<T> {
+    if pointer.is_null() {
+        return Err(Error::Parameter(format!("{name} is a null pointer")));
+    }
+    // SAFETY: promised by the caller.
+    unsafe { sized(pointer, name) }
 }
 
 /// Writes as much of `value` as the caller's structure has room for, but for its `size`.

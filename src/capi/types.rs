@@ -82,7 +82,7 @@ pub type AeiProgress = Option<unsafe extern "C" fn(user_data: *mut c_void, done:
 pub struct AeiDecodeOptions {
     /// sizeof(AeiDecodeOptions), set by the caller.
     pub size: usize,
-    /// Largest number of pixels; 0 stands for 2^28.
+    /// Largest number of pixels of what is decoded, the picture or a region; 0 stands for 2^28.
     pub max_pixels: u64,
     /// Largest number of bytes for samples, latents and features; 0 stands for 2^31.
     pub max_memory: u64,
@@ -126,7 +126,7 @@ pub struct AeiEncodeOptions {
     pub size: usize,
     /// Quality index: 0 (smallest file) to 63 (closest to the original).
     pub quality_index: u32,
-    /// Side of the tiles in pixels, a power of two from 256 to 4096.
+    /// Side of the tiles in pixels, a power of two from 256 to 4096; 0 stands for 1024.
     pub tile_size: u32,
     /// 1 to 8, as EXIF tag 0x0112: how the picture is to be turned for display; 0 stands for what the EXIF block says.
     pub orientation: u32,

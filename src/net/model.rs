@@ -400,10 +400,17 @@ fn load<'a, T>(cell: &'a OnceLock<T>, bytes: &[u8], records: &Range<usize>, read
     if let Some(network) = cell.get() {
         return Ok(network);
     }
+    has_room(3 * records.len() + (4 << 20))?;
     let mut reader = Reader::new(&bytes[records.clone()]);
     let network = read(&mut reader)?;
     reader.finish()?;
     Ok(cell.get_or_init(|| network))
+}
+
+/// A network comes in many small pieces, of which none can fail without ending the program: so memory for all of them, and for what is in use only while they are
+/// packed, is asked for beforehand, and given back.
+fn has_room(bytes: usize) -> Result<()> {
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Limits(format!("there is no memory for a network: {bytes} bytes")))
 }
 
 #[cfg(test)]

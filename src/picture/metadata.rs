@@ -3,6 +3,8 @@
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
 use super::Orientation;
+#[cfg(any(feature = "capi", feature = "python"))]
+use crate::{Error, Limits, Result};
 
 /// Blocks of metadata. The codec keeps them byte for byte and does not look inside, with one exception: the orientation in an EXIF block is set to 1 when
 /// the block is stored, because the file's own header states the orientation ([`Picture::orientation`](crate::Picture::orientation)).
@@ -32,6 +34,14 @@ impl Metadata {
     /// Bytes of all blocks together.
     pub fn total_bytes(&self) -> u64 {
         [&self.icc, &self.exif, &self.xmp].into_iter().flatten().map(|block| block.len() as u64).sum()
+    }
+
+    /// For doors that know no other limits than the default ones: whether their decoders would take what their encoder writes.
+    #[cfg(any(feature = "capi", feature = "python"))]
+    pub(crate) fn check_size(&self) -> Result<()> {
+        let (bytes, most) = (self.total_bytes(), Limits::default().max_metadata_bytes);
+        let error = || Error::Parameter(format!("{bytes} bytes of profile, EXIF and XMP: decoders take no more than {most}"));
+        if bytes <= most { Ok(()) } else { Err(error()) }
     }
 }
 

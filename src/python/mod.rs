@@ -2,9 +2,11 @@
 
 use pyo3::exceptions::{PyMemoryError, PyNotImplementedError, PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyByteArray, PyBytes, PyDict};
 
-use crate::{Channels, Decoder, DecoderOptions, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples, Tune};
+use crate::{
+    Channels, Decoder, DecoderOptions, Encoder, Error, Info, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples, Tune, threads,
+};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -18,6 +20,11 @@ impl From<Error> for PyErr {
     }
 }
 
+/// An argument as the library takes it, or an error that names it.
+fn within<T: TryFrom<i64>>(value: i64, what: &str) -> Result<T> {
+    T::try_from(value).map_err(|_| Error::Parameter(format!("{what} {value} does not exist")))
+}
+
 /// Samples in native byte order to a file.
 #[pyfunction]
 #[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune))]
@@ -29,26 +36,30 @@ fn encode<'py>(
     height: u32,
     channels: u8,
     depth: u8,
-    quality: u8,
-    tile_size: u32,
-    orientation: Option<u8>,
+    quality: i64,
+    tile_size: i64,
+    orientation: Option<i64>,
     icc: Option<Vec<u8>>,
     exif: Option<Vec<u8>>,
     xmp: Option<Vec<u8>>,
     preview: bool,
     lossless: Option<bool>,
-    effort: u8,
+    effort: i64,
     tune: &str,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let file = py.detach(|| -> Result<Vec<u8>> {
+    let work = || -> Result<Vec<u8>> {
         let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
         let samples = match depth {
             16 => Samples::U16(samples.chunks_exact(2).map(|s| u16::from_ne_bytes([s[0], s[1]])).collect()),
             _ => Samples::U8(samples.to_vec()),
         };
         let metadata = Metadata { icc, exif, xmp };
+        metadata.check_size()?;
         let orientation = match orientation {
-            Some(value) => Orientation::from_exif(value).ok_or_else(|| Error::Parameter(format!("orientation {value}, not 1 to 8")))?,
+            Some(value) => {
+                let orientation = u8::try_from(value).ok().and_then(Orientation::from_exif);
+                orientation.ok_or_else(|| Error::Parameter(format!("orientation {value}, not 1 to 8")))?
+            }
             None => metadata.orientation().unwrap_or_default(),
         };
         let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
@@ -58,16 +69,21 @@ fn encode<'py>(
             "visual" => Tune::Visual,
             other => return Err(Error::Parameter(format!("tune \"{other}\" does not exist: \"psnr\" or \"visual\""))),
         };
-        let encoder = Encoder::new().quality(Quality::index(quality)?).lossless(lossless).effort(effort)?.tune(tune);
-        encoder.tile_size(tile_size)?.preview(preview).encode(&picture)
-    })?;
+        let encoder =
+            Encoder::new().quality(Quality::index(within(quality, "quality index")?)?).lossless(lossless).effort(within(effort, "effort")?)?.tune(tune);
+        encoder.tile_size(within(tile_size, "a tile size of")?)?.preview(preview).encode(&picture)
+    };
+    let file = py.detach(|| threads::on_shared(work))?;
     Ok(PyBytes::new(py, &file))
 }
 
-/// A file to `(samples in native byte order, width, height, channels, orientation)`.
+/// Samples in native byte order, width, height, channels, orientation.
+type Decoded<'py> = (Bound<'py, PyByteArray>, u32, u32, usize, u8);
+
+/// A file to samples.
 #[pyfunction]
-fn decode<'py>(py: Python<'py>, file: &[u8], depth: u8, region: Option<(u32, u32, u32, u32)>) -> PyResult<(Bound<'py, PyBytes>, u32, u32, usize, u8)> {
-    let picture = py.detach(|| -> Result<Picture> {
+fn decode<'py>(py: Python<'py>, file: &[u8], depth: i64, region: Option<(i64, i64, i64, i64)>) -> PyResult<Decoded<'py>> {
+    let work = || -> Result<Picture> {
         let depth = match depth {
             8 => SampleDepth::Eight,
             16 => SampleDepth::Sixteen,
@@ -76,13 +92,17 @@ fn decode<'py>(py: Python<'py>, file: &[u8], depth: u8, region: Option<(u32, u32
         let options = DecoderOptions { depth, ..DecoderOptions::default() };
         let decoder = Decoder::with_options(file, options)?;
         match region {
-            Some((x, y, width, height)) => decoder.decode_region(x, y, width, height),
+            Some((x, y, width, height)) => {
+                let number = |value| within(value, "a region with");
+                decoder.decode_region(number(x)?, number(y)?, number(width)?, number(height)?)
+            }
             None => decoder.decode(),
         }
-    })?;
+    };
+    let picture = py.detach(|| threads::on_shared(work))?;
     let samples = match picture.data() {
-        Samples::U8(samples) => PyBytes::new(py, samples),
-        Samples::U16(samples) => PyBytes::new_with(py, samples.len() * 2, |bytes| {
+        Samples::U8(samples) => PyByteArray::new(py, samples),
+        Samples::U16(samples) => PyByteArray::new_with(py, samples.len() * 2, |bytes| {
             for (to, from) in bytes.chunks_exact_mut(2).zip(samples) {
                 to.copy_from_slice(&from.to_ne_bytes());
             }
@@ -95,8 +115,10 @@ fn decode<'py>(py: Python<'py>, file: &[u8], depth: u8, region: Option<(u32, u32
 /// What a file says about itself.
 #[pyfunction]
 fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
-    let decoder = Decoder::new(file)?;
-    let (info, metadata) = (decoder.info(), decoder.metadata()?);
+    let (info, metadata) = py.detach(|| -> Result<(Info, Metadata)> {
+        let decoder = Decoder::new(file)?;
+        Ok((*decoder.info(), decoder.metadata()?))
+    })?;
     let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| PyBytes::new(py, bytes));
     let dict = PyDict::new(py);
     dict.set_item("width", info.width)?;
@@ -118,8 +140,9 @@ fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
 /// The index for a quality of 0 to 100, or the default one for none.
 #[pyfunction]
 #[pyo3(signature = (quality=None))]
-fn quality_index(quality: Option<u8>) -> PyResult<u8> {
-    Ok(quality.map_or_else(|| Ok(Quality::default()), Quality::percent)?.get())
+fn quality_index(quality: Option<i64>) -> PyResult<u8> {
+    let percent = |quality| Quality::percent(within(quality, "quality")?);
+    Ok(quality.map_or_else(|| Ok(Quality::default()), percent)?.get())
 }
 
 /// `aei._aei`.

@@ -3,7 +3,8 @@
  *
  * This file is made by cbindgen from src/capi; changes belong there. src/capi/README.md tells how to link, and what may change between versions.
  *
- * Every structure starts with its size: set it to sizeof the structure, or call the init function. Functions return AEI_STATUS_OK or say why not in
+ * Every structure starts with its size: set it to sizeof the structure, or where there is an init function, call that: in options of encoding,
+ * zeros are not the defaults. Functions return AEI_STATUS_OK or say why not in
  * an AeiError, which may be null. Any function may be called from any thread.
  */
 
@@ -61,7 +62,7 @@ typedef int32_t (*AeiProgress)(void *user_data, uint64_t done, uint64_t total);
 typedef struct AeiDecodeOptions {
   // sizeof(AeiDecodeOptions), set by the caller.
   size_t size;
-  // Largest number of pixels; 0 stands for 2^28.
+  // Largest number of pixels of what is decoded, the picture or a region; 0 stands for 2^28.
   uint64_t max_pixels;
   // Largest number of bytes for samples, latents and features; 0 stands for 2^31.
   uint64_t max_memory;
@@ -149,7 +150,7 @@ typedef struct AeiEncodeOptions {
   size_t size;
   // Quality index: 0 (smallest file) to 63 (closest to the original).
   uint32_t quality_index;
-  // Side of the tiles in pixels, a power of two from 256 to 4096.
+  // Side of the tiles in pixels, a power of two from 256 to 4096; 0 stands for 1024.
   uint32_t tile_size;
   // 1 to 8, as EXIF tag 0x0112: how the picture is to be turned for display; 0 stands for what the EXIF block says.
   uint32_t orientation;
@@ -204,6 +205,8 @@ enum AeiStatus aei_decode_options_init(struct AeiDecodeOptions *options, size_t 
 
 // Reads a file from memory and checks everything but its pixels. The bytes are copied. On failure `*decoder` is null.
 //
+// Limits of pixels and memory are for what is decoded, and checked then: look at the size in `aei_decoder_info` before you allocate memory for a picture.
+//
 // `options` may be null for the defaults, `error` may be null.
 //
 // # Safety
@@ -252,7 +255,8 @@ enum AeiStatus aei_decoder_preview(const struct AeiDecoder *decoder,
                                    struct AeiDecoder **preview,
                                    struct AeiError *error);
 
-// Stores a pointer to a piece of metadata, and its length. It points into memory of the decoder, which lives until that is freed. Null and 0 if there is none.
+// Stores a pointer to a piece of metadata, and its length. It points into memory of the decoder, which lives until that is freed. Null and 0 if there is none, and on
+// failure.
 // `kind` is an `AeiMetadata`.
 //
 // # Safety

@@ -36,24 +36,37 @@ class Info:
     xmp: "bytes | None"  #: XMP packet
 
 
-def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientation=None, icc=None, exif=None, xmp=None, preview=False, lossless=None,
-           effort=0, tune="psnr") -> bytes:
+class _OfTheImage:
+    def __repr__(self):
+        return "of the image"
+
+
+_OF_THE_IMAGE = _OfTheImage()
+
+
+def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientation=None, icc=_OF_THE_IMAGE, exif=_OF_THE_IMAGE, xmp=_OF_THE_IMAGE, preview=False,
+           lossless=None, effort=0, tune="psnr") -> bytes:
     """Encode an array or a Pillow image.
 
-    image: array of shape (height, width) or (height, width, channels) with 1 to 4 channels, uint8 or uint16; or a PIL.Image, whose colour profile and EXIF
-    block are taken along unless given here. Alpha is straight.
+    image: array of shape (height, width) or (height, width, channels) with 1 to 4 channels, uint8 or uint16; or a PIL.Image. Alpha is straight.
+    icc, exif, xmp: blocks to store. Those of a PIL.Image are taken along unless given here; None and b"" leave them out.
     orientation: 1 to 8, as EXIF tag 0x0112; that of the EXIF block if not given.
     quality: 0 (smallest file) to 100 (closest to the original), or quality_index: 0 to 63.
     lossless: True stores the samples as they are, False never does; None where it is worth it, as for screenshots and icons.
     effort: 0 to 5, how much work goes into a smaller file at the same quality.
     tune: what an effort above 0 is for: "psnr", or "visual", the look.
     """
+    found = {}
     if not isinstance(image, np.ndarray) and hasattr(image, "getbands"):
         from .pillow import array_of
 
         image, found = array_of(image)
-        icc, exif, xmp = icc or found.get("icc"), exif or found.get("exif"), xmp or found.get("xmp")
-        orientation = found.get("orientation") if orientation is None else orientation
+        # A block that is given says itself how the picture is to be turned.
+        if orientation is None and exif is _OF_THE_IMAGE:
+            orientation = found.get("orientation")
+    icc, exif, xmp = ((found.get(kind) if given is _OF_THE_IMAGE else given) or None for kind, given in (("icc", icc), ("exif", exif), ("xmp", xmp)))
+    if exif and bytes(exif[:6]) == b"Exif\0\0":
+        exif = exif[6:]
     image = np.asarray(image)
     if image.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"samples are {image.dtype}, not uint8 or uint16")
@@ -75,8 +88,12 @@ def decode(data, *, depth=8, region=None, upright=True) -> np.ndarray:
     """Decode a file to an array of shape (height, width) if gray, else (height, width, channels).
 
     data: bytes of the file. depth: 8 for uint8, 16 for uint16. region: (x, y, width, height) in pixels of the picture as stored; the samples equal those
-    of the whole. upright: turn the picture as its orientation says (not with a region).
+    of the whole picture. upright: turn the picture as its orientation says (not with a region).
     """
+    if region is not None:
+        region = tuple(int(number) for number in region)
+        if len(region) != 4:
+            raise ValueError(f"a region has x, y, width and height, not {len(region)} numbers")
     samples, width, height, channels, orientation = _aei.decode(bytes(data), depth, region)
     array = np.frombuffer(samples, np.uint8 if depth == 8 else np.uint16).reshape(height, width, channels)
     if upright and region is None:

@@ -1,4 +1,5 @@
 """Pillow reads and writes .aei files once this package is imported."""
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -9,34 +10,121 @@ from . import _aei
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 SIGNATURE = b"\x89AEI\r\n\x1a\n"
 ORIENTATION = 0x0112
+PREFIX = b"Exif\0\0"  #: Pillow's, in front of the TIFF header
 
 
 def array_of(image):
     """The samples of a Pillow image and what goes with them."""
-    found = {}
-    if image.mode in ("I;16", "I;16L", "I;16B", "I"):
+    image.load()  # Some plugins find metadata behind the pixels.
+    found = metadata_of(image)
+    transparency = image.info.get("transparency")
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
         array = np.asarray(image)
         if image.mode == "I" and (array.min() < 0 or array.max() > 65535):
             raise ValueError("samples of mode I are beyond 16 bits")
         array = array.astype(np.uint16)
+        if isinstance(transparency, int):
+            array = np.stack([array, np.where(array == transparency, 0, 65535).astype(np.uint16)], -1)
+    elif image.mode == "F":
+        raise TypeError("samples of mode F are floating point: convert the image, to mode L or I;16 for example")
     else:
-        if image.mode not in MODES.values():
-            transparent = image.has_transparency_data if hasattr(image, "has_transparency_data") else "transparency" in image.info
+        if image.mode == "CMYK" and "icc" in found:
+            image = in_srgb(image, found["icc"])
+        elif image.mode in ("L", "RGB") and transparency is not None:
+            image = with_alpha(image, transparency)
+        elif image.mode not in MODES.values():
+            alpha = image.has_transparency_data or image.mode in ("PA", "La", "RGBa")
             gray = image.mode in ("1", "La")
-            image = image.convert(("LA" if gray else "RGBA") if transparent or image.mode in ("PA", "La", "RGBa") else ("L" if gray else "RGB"))
+            image = image.convert(("LA" if gray else "RGBA") if alpha else ("L" if gray else "RGB"))
         array = np.asarray(image)
-    exif = image.getexif()
+    # A profile is for the colours that it was made for.
+    colours = 1 if array.ndim == 2 or array.shape[2] == 2 else 3
+    if found.get("icc", b"")[16:20] != {1: b"GRAY", 3: b"RGB "}[colours]:
+        found.pop("icc", None)
+    return array, found
+
+
+def metadata_of(image):
+    found = {}
+    try:
+        exif = image.getexif()
+    except Exception:  # The block is damaged. It is stored as it is; what it says is not known.
+        exif = {}
     if exif:
         found["orientation"] = exif.get(ORIENTATION, 1)
+        if found["orientation"] not in range(1, 9):
+            found["orientation"] = 1
     raw = image.info.get("exif")
     if raw:
-        found["exif"] = raw[6:] if raw.startswith(b"Exif\0\0") else raw
+        found["exif"] = raw.tobytes() if isinstance(raw, Image.Exif) else raw
     xmp = image.info.get("xmp")
     if xmp:
         found["xmp"] = xmp if isinstance(xmp, bytes) else xmp.encode()
     if image.info.get("icc_profile"):
         found["icc"] = image.info["icc_profile"]
-    return array, found
+    return found
+
+
+def in_srgb(image, profile):
+    """An image in CMYK as RGB, by its profile where that is of use."""
+    try:
+        from PIL import ImageCms
+
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(BytesIO(profile)), srgb, outputMode="RGB")
+    except (ImportError, OSError, ImageCms.PyCMSError):
+        return image.convert("RGB")
+
+
+def with_alpha(image, key):
+    """A gray or RGB image with the alpha that its transparent colour stands for. Of PNG with 16 bits, Pillow reads the upper eight of the samples, but not of the
+    colour."""
+    deep = lambda number: number > 255
+    if image.mode == "L" and isinstance(key, int):
+        key = (key,)
+    if not isinstance(key, (tuple, list)):
+        return image
+    if any(deep(number) for number in key):
+        key = [number >> 8 for number in key]
+    samples = np.asarray(image).reshape(image.height, image.width, -1)
+    clear = (samples == np.asarray(key, np.uint8)).all(-1)
+    with_alpha = image.convert("LA" if image.mode == "L" else "RGBA")
+    with_alpha.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
+    return with_alpha
+
+
+def turned(block, orientation):
+    """An EXIF block, from its TIFF header on, with another orientation; all else stays. None if it cannot be written in place."""
+    try:
+        order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
+        (directory,) = struct.unpack_from(order + "I", block, 4)
+        (entries,) = struct.unpack_from(order + "H", block, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
+            tag, kind, count = struct.unpack_from(order + "HHI", block, entry)
+            if tag == ORIENTATION and kind in (1, 3, 4) and count == 1:
+                changed = bytearray(block)
+                struct.pack_into(order + {1: "B", 3: "H", 4: "I"}[kind], changed, entry + 8, orientation)
+                return bytes(changed)
+    except (KeyError, struct.error):
+        pass
+    return None
+
+
+def exif_of(block, orientation):
+    """What goes into `info["exif"]` for a file's EXIF block, or None, and its orientation. The block's own orientation is 1."""
+    if block is None and orientation == 1:
+        return None
+    if block is not None:
+        same = block if orientation == 1 else turned(block, orientation)
+        if same is not None:
+            return PREFIX + same
+    exif = Image.Exif()
+    try:
+        exif.load(PREFIX + block if block else None)
+    except Exception:  # It is damaged, and how the picture stands is worth more.
+        exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif.tobytes()
 
 
 class AeiImageFile(ImageFile.ImageFile):
@@ -44,30 +132,31 @@ class AeiImageFile(ImageFile.ImageFile):
 
     format = "AEI"
     format_description = "aei learned image"
+    _data = None  #: the file, until its samples are asked for
 
     def _open(self):
         self._data = self.fp.read()
+        # Nobody else reads what starts with the signature, so that what is wrong may be said: as an OSError, as Pillow's own plugins do.
         try:
             about = _aei.info(self._data)
-        except ValueError as error:
-            raise SyntaxError(str(error)) from error
+        except (ValueError, NotImplementedError) as error:
+            raise OSError(str(error)) from error
         self._size = (about["width"], about["height"])
         self._mode = MODES[about["channels"]]
         if about["icc"]:
             self.info["icc_profile"] = about["icc"]
         if about["xmp"]:
             self.info["xmp"] = about["xmp"]
-        if about["exif"] or about["orientation"] != 1:
-            exif = Image.Exif()
-            if about["exif"]:
-                exif.load(b"Exif\0\0" + about["exif"])
-            if about["orientation"] != 1:
-                exif[ORIENTATION] = about["orientation"]
-            self.info["exif"] = exif.tobytes()
+        exif = exif_of(about["exif"], about["orientation"])
+        if exif is not None:
+            self.info["exif"] = exif
 
     def load(self):
         if self._data is not None:
-            samples, *_ = _aei.decode(self._data, 8, None)
+            try:
+                samples, *_ = _aei.decode(self._data, 8, None)
+            except (ValueError, NotImplementedError) as error:
+                raise OSError(str(error)) from error
             self._data = None
             if self.fp and self._exclusive_fp:
                 self.fp.close()
@@ -83,12 +172,16 @@ def save(image, file, _filename):
     from . import encode
 
     options = dict(image.encoderinfo)
-    known = {name: options[name] for name in ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "xmp") if name in options}
-    exif = options.get("exif")
-    if exif:
-        exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
-        known["exif"] = exif[6:] if exif.startswith(b"Exif\0\0") else exif
-    file.write(encode(image, icc=options.get("icc_profile"), **known))
+    known = {name: options[name] for name in ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "xmp", "exif") if name in options}
+    if "icc_profile" in options:
+        known["icc"] = options["icc_profile"]
+    if isinstance(known.get("exif"), Image.Exif):
+        known["exif"] = known["exif"].tobytes() if len(known["exif"]) else None
+    try:
+        coded = encode(image, **known)
+    except TypeError as error:
+        raise OSError(str(error)) from error
+    file.write(coded)
 
 
 def register():

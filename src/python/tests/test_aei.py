@@ -1,4 +1,11 @@
+import concurrent.futures
+import copy
 import io
+import multiprocessing
+import pickle
+import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +120,194 @@ def test_pillow_keeps_metadata():
     opened = Image.open(io.BytesIO(file.getvalue()))
     assert opened.info["icc_profile"] == profile
     assert opened.getexif()[0x010E] == "budgerigar" and opened.getexif()[0x0112] == 8
+    assert aei.info(file.getvalue()).orientation == 8
+    # Again, from what was opened: as it is, with its orientation.
+    again = saved(opened)
+    assert again.getexif()[0x0112] == 8 and again.info["exif"] == opened.info["exif"] and again.info["icc_profile"] == profile
+
+
+def saved(image, **options):
+    file = io.BytesIO()
+    image.save(file, "AEI", **options)
+    return Image.open(io.BytesIO(file.getvalue()))
+
+
+def with_metadata():
+    image = Image.fromarray(smooth(20, 30, 3))
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    exif[0x0112] = 6
+    image.info["exif"] = exif.tobytes()
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image.info["xmp"] = b"<x/>"
+    return image
+
+
+@pytest.mark.parametrize("nothing", [None, b""])
+def test_metadata_that_is_not_wanted_is_left_out(nothing):
+    image = with_metadata()
+    assert {"exif", "icc_profile", "xmp"} <= set(saved(image).info)
+    opened = saved(image, exif=nothing, icc_profile=nothing, xmp=nothing)
+    assert not {"exif", "icc_profile", "xmp"} & set(opened.info)
+    info = aei.info(aei.encode(image, exif=nothing))
+    assert info.exif is None and info.icc and info.xmp == b"<x/>"
+    assert "exif" not in saved(image, exif=Image.Exif()).info
+
+
+def test_the_block_that_is_given_says_how_the_picture_stands():
+    for stated in (1, 3):
+        exif = Image.Exif()
+        exif[0x0112] = stated
+        assert aei.info(aei.encode(with_metadata(), exif=exif.tobytes())).orientation == stated
+    changed = with_metadata().convert("P")
+    changed.getexif()[0x0112] = 1
+    assert aei.info(aei.encode(changed)).orientation == 1
+
+
+def test_exif_goes_through_byte_for_byte():
+    # A directory behind the first, as of thumbnails, and an orientation of each byte order.
+    for order, mark in (("little", b"II*\0"), ("big", b"MM\0*")):
+        number = lambda value, size: value.to_bytes(size, order)
+        entry = number(0x0112, 2) + number(3, 2) + number(1, 4) + number(6, 2) + b"\0\0"
+        block = mark + number(8, 4) + number(1, 2) + entry + number(26, 4) + number(0, 2) + number(0, 4) + b"the rest"
+        data = aei.encode(smooth(8, 8, 1), exif=block)
+        opened = Image.open(io.BytesIO(data))
+        assert opened.info["exif"] == b"Exif\0\0" + block and aei.info(data).orientation == 6
+        assert aei.encode(smooth(8, 8, 1), exif=b"Exif\0\0" + block) == data
+
+
+def test_damaged_exif_is_no_hindrance():
+    data = aei.encode(smooth(20, 30, 3), exif=b"garbage", orientation=6)
+    opened = Image.open(io.BytesIO(data))
+    assert opened.getexif()[0x0112] == 6
+    assert Image.open(io.BytesIO(aei.encode(smooth(20, 30, 3), exif=b"garbage"))).info["exif"] == b"Exif\0\0garbage"
+    image = Image.fromarray(smooth(20, 30, 3))
+    image.info["exif"] = b"Exif\0\0garbage"
+    assert aei.info(aei.encode(image)).exif == b"garbage"
+
+
+def test_profiles_are_for_their_colours():
+    photo = Image.open(PHOTO)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    gray = photo.convert("L")
+    gray.info["icc_profile"] = profile
+    assert aei.info(aei.encode(gray)).icc is None
+    cmyk = photo.convert("CMYK")
+    cmyk.info["icc_profile"] = profile[:16] + b"CMYK" + profile[20:]  # No profile that can be used.
+    info = aei.info(aei.encode(cmyk))
+    assert info.icc is None and info.channels == 3
+
+
+def test_a_transparent_colour_becomes_alpha():
+    rgb = smooth(20, 30, 3)
+    rgb[3:7, 4:9] = (1, 2, 3)
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "PNG", transparency=(1, 2, 3))
+    back = aei.decode(aei.encode(Image.open(file), lossless=True))
+    assert back.shape == (20, 30, 4) and (back[..., :3] == rgb).all()
+    assert ((back[..., 3] == 0) == (rgb == (1, 2, 3)).all(-1)).all()
+    file = io.BytesIO()
+    Image.fromarray(rgb[..., 0]).save(file, "PNG", transparency=1)
+    back = aei.decode(aei.encode(Image.open(file), lossless=True))
+    assert back.shape == (20, 30, 2) and ((back[..., 1] == 0) == (rgb[..., 0] == 1)).all()
+    deep = Image.fromarray(rgb[..., 0].astype(np.uint16) * 257)
+    deep.info["transparency"] = 257
+    back = aei.decode(aei.encode(deep, lossless=True), depth=16)
+    assert back.shape == (20, 30, 2) and ((back[..., 1] == 0) == (rgb[..., 0] == 1)).all()
+
+
+def test_copies_of_opened_images():
+    data = aei.encode(smooth(20, 30, 3))
+    for loaded in (False, True):
+        opened = Image.open(io.BytesIO(data))
+        if loaded:
+            opened.load()
+        for other in (pickle.loads(pickle.dumps(opened)), copy.deepcopy(opened), copy.copy(opened)):
+            assert (np.asarray(other) == aei.decode(data)).all()
+
+
+def test_floating_point_images_are_refused():
+    image = Image.fromarray(np.zeros((4, 4), np.float32))
+    with pytest.raises(TypeError, match="floating point"):
+        aei.encode(image)
+    with pytest.raises(OSError, match="floating point"):
+        saved(image)
+
+
+def test_decoded_arrays_can_be_written_to():
+    for depth in (8, 16):
+        array = aei.decode(aei.encode(smooth(20, 30, 3)), depth=depth)
+        array[0, 0] = 0
+        assert (array[0, 0] == 0).all()
+
+
+def test_damage_is_an_oserror_for_pillow():
+    data = bytearray(aei.encode(smooth(200, 300, 3), lossless=False))
+    data[-40] ^= 1
+    with pytest.raises(OSError, match="damaged"):
+        Image.open(io.BytesIO(bytes(data))).load()
+    with pytest.raises(OSError, match="newer version"):
+        Image.open(ROOT / "format-spec/vectors/x-version.aei")
+
+
+@pytest.mark.parametrize("wrong", [{"quality": -1}, {"quality": 256}, {"quality_index": -1}, {"quality_index": 64}, {"effort": -1}, {"orientation": -1},
+                                   {"orientation": 256}, {"tile_size": -1}, {"tile_size": 1 << 32}])
+def test_numbers_out_of_range(wrong):
+    with pytest.raises(ValueError):
+        aei.encode(smooth(8, 8, 3), **wrong)
+
+
+def test_regions_out_of_range():
+    data = aei.encode(smooth(20, 30, 3))
+    for wrong in ((-1, 0, 4, 4), (0, 0, 1 << 33, 1), (0, 0, 4)):
+        with pytest.raises(ValueError):
+            aei.decode(data, region=wrong)
+    with pytest.raises(ValueError):
+        aei.decode(data, depth=-8)
+    assert (aei.decode(data, region=np.array([3, 4, 5, 6])) == aei.decode(data)[4:10, 3:8]).all()
+    assert (aei.decode(data, region=[3, 4, 5, 6]) == aei.decode(data)[4:10, 3:8]).all()
+
+
+def test_metadata_that_no_decoder_would_take():
+    with pytest.raises(ValueError, match="67108864"):
+        aei.encode(smooth(8, 8, 1), xmp=bytes((64 << 20) + 1))
+
+
+def test_other_threads_go_on_while_metadata_is_read():
+    data, longest, done = aei.encode(smooth(8, 8, 1), xmp=bytes(60 << 20)), [0.0], threading.Event()
+
+    def watch():
+        while not done.is_set():
+            start = time.perf_counter()
+            time.sleep(0.001)
+            longest[0] = max(longest[0], time.perf_counter() - start)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    start = time.perf_counter()
+    aei.info(data)
+    took = time.perf_counter() - start
+    done.set()
+    thread.join()
+    # What remains is the copying into Python's memory.
+    assert took < 0.1 or longest[0] < 0.8 * took
+
+
+def test_many_calls_at_once():
+    array = smooth(200, 300, 3)
+    data = aei.encode(array, lossless=False)
+    expected = aei.decode(data)
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        assert all((decoded == expected).all() for decoded in pool.map(aei.decode, [data] * 64))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_processes_that_fork_after_decoding():
+    data = aei.encode(smooth(200, 300, 3), lossless=False)
+    expected = aei.decode(data)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        decoded = pool.map_async(aei.decode, [data] * 4).get(timeout=60)
+    assert all((one == expected).all() for one in decoded)
 
 
 def test_errors():

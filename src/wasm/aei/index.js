@@ -83,6 +83,7 @@ class Aei {
     }
 
     encode({ data, width, height, icc }, { quality = 60, effort = 0, lossless, preview = false } = {}) {
+        if (data.BYTES_PER_ELEMENT !== 1) throw new TypeError("samples have to be bytes: a Uint8Array or a Uint8ClampedArray");
         const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
         const channels = bytes.length / (width * height);
         return encode(bytes, width, height, channels, this.#model, quality, effort, lossless, preview, icc);
@@ -92,13 +93,21 @@ class Aei {
     #with(file, { maxPixels }, use) {
         const bytes = file instanceof Uint8Array ? file : new Uint8Array(file);
         const decoder = new Decoder(bytes, this.#model, maxPixels);
+        let result;
         try {
-            return use(decoder);
-        } finally {
-            decoder.free();
+            result = use(decoder);
+        } catch (error) {
+            // After a trap the decoder counts as in use: freeing it would hide what happened behind another error.
+            if (!trapped(error)) decoder.free();
+            throw error;
         }
+        decoder.free();
+        return result;
     }
 }
+
+/** Whether the module's memory is in an unknown state. A stack that overflows is a RangeError. */
+export const trapped = (error) => error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
 
 const whole = (decoder) => decoder.samples(0, 0, decoder.width, decoder.height);
 

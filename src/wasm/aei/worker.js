@@ -1,6 +1,6 @@
 // A thread of a pool: does one thing at a time, as pool.js asks.
 
-import { load } from "./index.js";
+import { load, trapped } from "./index.js";
 
 let aei;
 
@@ -18,8 +18,7 @@ self.onmessage = async ({ data: { job, ...input } }) => {
         const result = await jobs[job](input);
         self.postMessage({ result }, result instanceof Uint8Array ? [result.buffer] : []);
     } catch (error) {
-        // After a trap the module's memory is in an unknown state.
         const { name, kind, message } = error;
-        self.postMessage({ error: { name, kind, message }, broken: error instanceof WebAssembly.RuntimeError });
+        self.postMessage({ error: { name, kind, message }, broken: trapped(error) });
     }
 };

@@ -173,6 +173,7 @@ test("errors say whose fault they are", () => {
     assert.throws(() => aei.samples(file, { maxPixels: 1000 }), kind("limits"));
     assert.throws(() => aei.samples(file, { x: 30, width: 11 }), kind("parameter"));
     assert.throws(() => whole.encode({ width: 3, height: 3, data: new Uint8Array(7) }), /channels|samples/);
+    assert.throws(() => whole.encode({ width: 4, height: 4, data: new Uint16Array(16) }), /have to be bytes/);
     assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { quality: 101 }), kind("parameter"));
     assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { quality: 256 + 60 }), kind("parameter"));
     assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { effort: -1 }), kind("parameter"));

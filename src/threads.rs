@@ -1,0 +1,77 @@
+//! Threads for callers that bring none of their own: C and Python programs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::{Error, Result};
+
+/// With the process that it was made in.
+static SHARED: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
+
+/// A worker that waits for a part of one picture may take up another picture meanwhile, on top of the first one's stack. Only what is touched takes memory.
+const STACK: usize = 16 << 20;
+
+/// Does `work` on one pool for all calls of the process, with a thread per processor.
+///
+/// It is not rayon's global pool: that one does not outlive a `fork`, after which whoever uses it waits for ever, and where its threads could not be started once,
+/// it is never tried again.
+///
+/// # Errors
+/// [`Error::Limits`] if the threads cannot be started, and those of `work`.
+pub(crate) fn on_shared<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    shared(std::process::id())?.install(work)
+}
+
+/// As [`on_shared`], on a pool for this call alone.
+#[cfg(feature = "capi")]
+pub(crate) fn on_own<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    pool(threads)?.install(work)
+}
+
+/// The lock is never held for long, so that it is unlikely to be held while a process forks.
+fn shared(process: u32) -> Result<Arc<ThreadPool>> {
+    let known = SHARED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match known {
+        Some((of, pool)) if of == process => return Ok(pool),
+        // Its threads are the parent's, and cannot be told to end from here.
+        Some((_, pool)) => std::mem::forget(pool),
+        None => {}
+    }
+    let made = Arc::new(pool(0)?);
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*shared {
+        // Another thread was faster.
+        Some((of, pool)) if *of == process => Ok(pool.clone()),
+        _ => {
+            *shared = Some((process, made.clone()));
+            Ok(made)
+        }
+    }
+}
+
+/// With a thread per processor for 0.
+fn pool(threads: usize) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build();
+    pool.map_err(|error| Error::Limits(format!("the threads cannot be started: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pool_for_a_process_and_another_for_its_child() {
+        let first = shared(1).unwrap();
+        assert!(Arc::ptr_eq(&first, &shared(1).unwrap()));
+        let child = shared(2).unwrap();
+        assert!(!Arc::ptr_eq(&first, &child));
+        assert!(Arc::ptr_eq(&child, &shared(2).unwrap()));
+        assert!(on_shared(|| Ok(rayon::current_thread_index().is_some())).unwrap());
+    }
+
+    #[test]
+    fn errors_go_through() {
+        assert!(matches!(on_shared(|| Err::<(), _>(Error::Cancelled)), Err(Error::Cancelled)));
+    }
+}
