@@ -130,6 +130,54 @@ fn the_smaller_file_is_chosen() {
     assert!(info(&Encoder::new().encode(&picture).unwrap()).lossless);
 }
 
+/// Estimates say little of pictures that take next to nothing.
+#[test]
+fn flat_pictures_and_gradients_are_no_larger_than_without_a_choice() {
+    let of = |width: u32, height: u32, pixel: fn(u32, u32) -> [u8; 3]| {
+        Picture::rgb(width, height, (0..width * height).flat_map(|i| pixel(i % width, i / width)).collect()).unwrap()
+    };
+    let pictures = [
+        of(128, 128, |_, _| [200, 30, 60]),
+        of(700, 600, |_, _| [200, 30, 60]),
+        of(700, 300, |x, _| [(x * 255 / 700) as u8; 3]),
+        of(400, 600, |x, y| [(x / 2) as u8, (y / 3) as u8, ((x + y) / 4) as u8]),
+    ];
+    for picture in pictures {
+        let [auto, always, never] =
+            [Lossless::Auto, Lossless::Always, Lossless::Never].map(|lossless| Encoder::new().lossless(lossless).encode(&picture).unwrap().len());
+        assert!(auto <= always.min(never), "{}x{}: {auto} bytes, not {always} or {never}", picture.width(), picture.height());
+        // Nor is one that a target asks for.
+        assert!(Encoder::new().encode_to(&picture, Target::Bytes(never as u64)).unwrap().len() <= always);
+        assert!(Encoder::new().encode_to(&picture, Target::Psnr(45.0)).unwrap().len() <= always);
+    }
+}
+
+/// The networks give single-pixel patterns the worse, the higher the quality index.
+#[test]
+fn scores_that_low_qualities_alone_reach_are_found() {
+    let picture = Picture::gray(128, 128, (0..128 * 128).map(|i: u32| ((i / 128 + i) % 2 * 255) as u8).collect()).unwrap();
+    let encoder = Encoder::new().lossless(Lossless::Never);
+    let psnr = |file: &[u8]| {
+        let decoded = Decoder::new(file).unwrap().decode().unwrap();
+        aei::metrics::psnr(&aei::metrics::Rgb::new(&picture), &aei::metrics::Rgb::new(&decoded)).unwrap().rgb
+    };
+    let at = |index| psnr(&encoder.clone().quality(Quality::index(index).unwrap()).encode(&picture).unwrap());
+    let (lowest, highest) = (at(0), at(63));
+    assert!(lowest > highest + 0.5, "another picture is needed: {lowest} and {highest} dB");
+    let file = encoder.encode_to(&picture, Target::Psnr(lowest - 0.1)).unwrap();
+    assert!(psnr(&file) >= lowest - 0.1);
+}
+
+#[test]
+fn scores_are_not_looked_for_with_more_memory_than_is_allowed() {
+    let picture = scene(600, 500, Channels::Rgb, 1);
+    let refused = |bytes| Encoder::new().lossless(Lossless::Never).max_memory(bytes).encode_to(&picture, Target::Ssimulacra2(50.0));
+    assert!(matches!(refused(45_000_000), Err(Error::Limits(_))));
+    // Enough for the encoding alone.
+    Encoder::new().lossless(Lossless::Never).max_memory(45_000_000).encode(&picture).unwrap();
+    refused(200_000_000).unwrap();
+}
+
 #[test]
 fn what_latents_give_badly_is_stored_as_it_is_and_photographs_are_not() {
     let at = |picture: &Picture, index| info(&Encoder::new().quality(Quality::index(index).unwrap()).encode(picture).unwrap()).lossless;

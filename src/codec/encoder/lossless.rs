@@ -15,7 +15,7 @@ use crate::entropy::CodedTile;
 use crate::picture::samples::Sample;
 use crate::picture::tiles::Grid;
 use crate::picture::try_filled;
-use crate::{Decoder, DecoderOptions, Error, Layout, Metadata, Result, SampleDepth, Samples};
+use crate::{Decoder, DecoderOptions, Error, Layout, Metadata, Picture, Result, SampleDepth, Samples};
 
 /// When an encoder stores samples as they are, so that the decoded picture is the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -93,13 +93,10 @@ impl<S: Sample> LosslessTiles<S> {
 
     /// Whether the tiles of these rows, with those that are packed, will be larger than `most`, as far as estimates tell.
     fn is_too_much(&self, row: &[S], most: u64, stop: impl Fn() -> Result<()>) -> Result<bool> {
-        let (row_len, channels) = (self.layout.row_len(), self.layout.channels());
-        let quick = self.lossless_bytes + quick_estimate(row, row_len, channels)?;
+        let left = (most + most / 4).saturating_sub(self.lossless_bytes);
+        let quick = quick_estimate(row, self.layout.row_len(), self.layout.channels())?;
         // What comes out may be half of that, where the rows that are not looked at repeat the others less still.
-        if quick <= 2 * most {
-            return Ok(false);
-        }
-        Ok(quick > 6 * most || self.lossless_bytes + estimate(row, row_len, channels, stop)? > most + most / 4)
+        Ok(self.lossless_bytes + quick > 2 * most && !may_fit(row, &self.layout, quick, left, stop)?)
     }
 
     fn pixel_rows(&self) -> usize {
@@ -126,6 +123,23 @@ impl<S: Sample> LosslessTiles<S> {
     pub(super) fn finish(self) -> Option<Vec<CodedTile>> {
         (!self.given_up && self.row == self.grid.rows()).then_some(self.tiles)
     }
+}
+
+/// Whether rows as wide as the picture may take no more than `left` bytes. `quick` is what zlib would make of them.
+fn may_fit<S: Sample>(rows: &[S], layout: &Layout, quick: u64, left: u64, stop: impl Fn() -> Result<()>) -> Result<bool> {
+    let samples = (rows.len() / layout.channels().count() * layout.channels().without_alpha().count()) as u64;
+    // What is flat, or a gradient, takes zlib some bits a hundred samples, and contexts that have learnt it next to none; a part of the rows does not show it, and to code them
+    // all is fast.
+    if quick * 8 * 4 < samples {
+        return Ok(left > 0);
+    }
+    if quick > 5 * left {
+        return Ok(false);
+    }
+    // Not where noise keeps pixels from repeating others.
+    let may_repeat = quick * 8 < 2 * samples;
+    let fits = |graphics| -> Result<bool> { Ok(estimate(rows, layout.row_len(), layout.channels(), graphics, &stop)? <= left) };
+    Ok(fits(false)? || may_repeat && fits(true)?)
 }
 
 fn bytes(tiles: &[CodedTile]) -> u64 {
@@ -169,6 +183,19 @@ impl Encoder {
         report(&self.progress, layout.height(), layout.height())?;
         let attachments = Attachments { metadata: Some(metadata), preview, alpha: alpha.map(AlphaEncoder::finish) };
         container::assemble(&head.without_loss(), &attachments, &colours.tiles)
+    }
+
+    /// Whether a picture's file without loss may have no more than `limit` bytes, with what is not known of alpha and metadata, as far as estimates tell.
+    pub(super) fn may_fit_without_loss(&self, picture: &Picture, limit: u64) -> Result<bool> {
+        fn of<S: Sample>(samples: &[S], layout: &Layout, limit: u64) -> Result<bool> {
+            let quick = quick_estimate(samples, layout.row_len(), layout.channels())?;
+            Ok(quick <= 2 * limit || may_fit(samples, layout, quick, limit + limit / 4, || Ok(()))?)
+        }
+        let layout = picture.into();
+        match picture.data() {
+            Samples::U8(samples) => of(samples, &layout, limit),
+            Samples::U16(samples) => of(samples, &layout, limit),
+        }
     }
 
     /// The better one of a file of latents and a lossless one of the same picture: the smaller one, or the lossless one where the other gives the picture so badly

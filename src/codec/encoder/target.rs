@@ -46,6 +46,9 @@ fn bytes_for(bits_per_pixel: f64, pixels: u64) -> u64 {
 const SIZE_STEP: f64 = 0.054;
 /// How many skip thresholds above the model's own are tried between two indices. Further ones cost more quality than the next lower index.
 const FINE_STEPS: u8 = 10;
+/// What SSIMULACRA2 takes for each pixel, as measured.
+#[cfg(feature = "metrics")]
+const SSIMULACRA2_BYTES: u64 = 150;
 
 impl Encoder {
     /// Encodes a picture to a wanted size or quality, in place of [`Encoder::quality`]. Takes 3 to 8 encodings, of which all but the first
@@ -67,13 +70,16 @@ impl Encoder {
     /// As [`Encoder::encode`]; [`Error::Parameter`] if the target cannot be reached, with what can.
     pub fn encode_to(&self, picture: &Picture, target: Target) -> Result<Vec<u8>> {
         let limit = target.check(u64::from(picture.width()) * u64::from(picture.height()))?;
-        if self.lossless != Lossless::Never {
+        let hopeless = |limit| Ok::<_, Error>(self.lossless == Lossless::Auto && !self.may_fit_without_loss(picture, limit)?);
+        if self.lossless != Lossless::Never && !limit.map_or(Ok(false), hopeless)? {
             let file = self.clone().lossless(Lossless::Always).encode(picture)?;
             let fits = limit.is_none_or(|limit| file.len() as u64 <= limit);
             return match (self.lossless, limit) {
                 // Nothing is better.
                 _ if fits && limit.is_some() => Ok(file),
                 (Lossless::Always, None) => Ok(file),
+                // No score is higher, and the smallest file of latents is no smaller.
+                (Lossless::Auto, None) if self.is_smallest(picture, &file)? => Ok(file),
                 (Lossless::Always, Some(bytes)) => {
                     Err(Error::Parameter(format!("without loss the file has {} bytes, not {bytes}: allow losses or make the picture smaller", file.len())))
                 }
@@ -85,7 +91,7 @@ impl Encoder {
                 },
             };
         }
-        let mut again = self.clone();
+        let mut again = self.clone().lossless(Lossless::Never);
         let pixels = u64::from(picture.width()) * u64::from(picture.height());
         again.reuse = (self.transforms.device == Device::Native && pixels <= MAX_PIXELS).then(Reuse::default);
         again.search(picture, target)
@@ -99,10 +105,18 @@ impl Encoder {
                 self.encode_to_size(picture, bytes_for(bits, pixels))
             }
             #[cfg(feature = "metrics")]
-            Target::Psnr(decibels) => self.encode_to_score(picture, decibels, 0.45, "a PSNR of", |a, b| Ok(Some(crate::metrics::psnr(a, b)?.rgb))),
+            Target::Psnr(decibels) => self.encode_to_score(picture, decibels, 0.45, ("a PSNR of", 0), |a, b| Ok(Some(crate::metrics::psnr(a, b)?.rgb))),
             #[cfg(feature = "metrics")]
-            Target::Ssimulacra2(score) => self.encode_to_score(picture, score, 1.0, "an SSIMULACRA2 score of", crate::metrics::ssimulacra2),
+            Target::Ssimulacra2(score) => {
+                self.encode_to_score(picture, score, 1.0, ("an SSIMULACRA2 score of", SSIMULACRA2_BYTES), crate::metrics::ssimulacra2)
+            }
         }
+    }
+
+    /// Whether a lossless file is as small as any of latents. What takes more than half a bit per pixel is not, with few exceptions.
+    fn is_smallest(&self, picture: &Picture, lossless: &[u8]) -> Result<bool> {
+        let few = lossless.len() as u64 * 16 <= u64::from(picture.width()) * u64::from(picture.height());
+        Ok(few && lossless.len() <= self.clone().lossless(Lossless::Never).at_index(0)?.encode(picture)?.len())
     }
 
     fn at_index(&self, index: u8) -> Result<Self> {
@@ -147,23 +161,39 @@ impl Encoder {
         picture: &Picture,
         score: f64,
         slope: f64,
-        what: &str,
+        (what, bytes): (&str, u64),
         measure: impl Fn(&crate::metrics::Rgb<'_>, &crate::metrics::Rgb<'_>) -> Result<Option<f64>>,
     ) -> Result<Vec<u8>> {
+        // Besides what an encoding takes: the decoded picture, both as the measure sees them, and what it makes of them.
+        let pixels = u64::from(picture.width()) * u64::from(picture.height());
+        let scoring = pixels * ((picture.channels().count() * picture.depth().bytes() + 6) as u64 + bytes);
+        let layout = picture.into();
+        let limits = crate::Limits { max_memory: self.max_memory, ..crate::Limits::none() };
+        limits.check_memory("looking for a score", self.memory_for_rows(layout)?.saturating_add(scoring))?;
         let original = crate::metrics::Rgb::new(picture);
-        // A score that is reached exactly is reached.
-        let Enclosed { below, above } = enclose(score.next_down(), slope, |index| {
+        let at = |index| {
             let file = self.at_index(index)?.encode(picture)?;
             let options = crate::DecoderOptions { limits: crate::Limits::none(), model: self.model.clone(), ..Default::default() };
             let decoded = crate::Decoder::with_options(&file[..], options)?.decode()?;
             let reached = measure(&original, &crate::metrics::Rgb::new(&decoded))?;
             let reached = reached.ok_or_else(|| Error::Parameter("the picture is too small for this measure".into()))?;
             Ok((reached, file))
-        })?;
-        above.map(|m| m.what).ok_or_else(|| {
-            let best = below.map_or(f64::NAN, |m| m.value);
-            Error::Parameter(format!("{what} {score} cannot be reached with this picture: the highest quality gives {best:.2}"))
-        })
+        };
+        // A score that is reached exactly is reached.
+        let Enclosed { below, above } = enclose(score.next_down(), slope, at)?;
+        if let Some(found) = above {
+            return Ok(found.what);
+        }
+        // Of patterns and noise that the networks fail at, files of low qualities may give more than those of high ones.
+        let mut best = below.map_or(f64::NAN, |m| m.value);
+        for index in [0, 16, 32, 48] {
+            let (reached, file) = at(index)?;
+            if reached >= score {
+                return Ok(file);
+            }
+            best = best.max(reached);
+        }
+        Err(Error::Parameter(format!("{what} {score} cannot be reached with this picture: {best:.2} is the best that was found")))
     }
 }
 

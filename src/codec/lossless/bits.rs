@@ -15,6 +15,9 @@ const PRECISION: usize = 16;
 pub(super) trait Bits {
     /// Codes a bit that is 1 with the probability `one / 65536`, `1 <= one <= 65535`. Gives the bit; a reader does not look at `given`.
     fn bit(&mut self, one: u32, given: bool) -> Result<bool>;
+
+    /// Called behind the bits of each row.
+    fn end_row(&mut self) {}
 }
 
 /// The two symbols 0 and 1.
@@ -122,23 +125,81 @@ impl Bits for Reader {
 
 /// Adds up what bits cost.
 #[derive(Default)]
-pub(super) struct Cost(f64);
+pub(super) struct Cost {
+    /// In units of `2^-COST_BITS` bits.
+    sum: u64,
+    /// The sum behind each row.
+    rows: Vec<u64>,
+}
 
 impl Bits for Cost {
     #[inline]
     fn bit(&mut self, one: u32, given: bool) -> Result<bool> {
         let probability = if given { one } else { (1 << PRECISION) - one };
-        self.0 += f64::from(PRECISION as u32) - f64::from(probability as f32).log2();
+        self.sum += u64::from(cost(probability));
         Ok(given)
+    }
+
+    fn end_row(&mut self) {
+        self.rows.push(self.sum);
     }
 }
 
 impl Cost {
     /// In bytes.
-    pub(super) fn bytes(self) -> u64 {
-        (self.0 / 8.0).ceil() as u64
+    pub(super) fn bytes(&self) -> u64 {
+        self.sum.div_ceil(8 << COST_BITS)
+    }
+
+    /// About how many bytes so many rows take, if these are some of them, `together` at a time. What the coder has to learn at first costs but once, and the first
+    /// ones of those together have other rows above them than they will have: they count no more than once either.
+    pub(super) fn bytes_for(&self, rows: usize, together: usize) -> u64 {
+        let seen = self.rows.len();
+        let each = |row: usize| self.rows[row] - if row > 0 { self.rows[row - 1] } else { 0 };
+        let typical: Vec<_> = (seen / 2..seen).filter(|row| row % together >= together.min(4) / 2).map(each).collect();
+        if seen >= rows || typical.is_empty() {
+            return self.bytes() * rows as u64 / seen.max(1) as u64;
+        }
+        let more = typical.iter().sum::<u64>() * (rows - seen) as u64 / typical.len() as u64;
+        (self.sum + more).div_ceil(8 << COST_BITS)
     }
 }
+
+/// Bits that a probability stands for, in units of `2^-COST_BITS`. Of a table, since what is chosen by it has to be the same on every machine, and logarithms of
+/// floating-point numbers are not.
+#[inline]
+fn cost(probability: u32) -> u32 {
+    let whole = probability.max(1).ilog2();
+    // From 1 to 2 in units of 2^-31, without the one: lines from entry to entry.
+    let mantissa = (probability << (31 - whole)) & (u32::MAX >> 1);
+    let (entry, behind) = ((mantissa >> LINE_BITS) as usize, u64::from(mantissa & ((1 << LINE_BITS) - 1)));
+    let (from, to) = (LOGARITHMS[entry], LOGARITHMS[entry + 1]);
+    ((PRECISION as u32 - whole) << COST_BITS) - from - ((u64::from(to - from) * behind) >> LINE_BITS) as u32
+}
+
+/// Fine enough for what is nearly certain: `2^-16` of a bit and a half.
+const COST_BITS: u32 = 24;
+const ENTRY_BITS: u32 = 10;
+const LINE_BITS: u32 = 31 - ENTRY_BITS;
+/// Binary logarithms of numbers from 1 to 2, both included, in units of `2^-COST_BITS`.
+static LOGARITHMS: [u32; (1 << ENTRY_BITS) + 1] = {
+    let mut table = [1 << COST_BITS; (1 << ENTRY_BITS) + 1];
+    let mut i = 0;
+    while i < 1 << ENTRY_BITS {
+        // In units of 2^-31; its square is 2 or more where the next bit of the logarithm is one.
+        let mut mantissa = (1 << 31) + ((i as u64) << LINE_BITS);
+        let mut bit = 0;
+        table[i] = 0;
+        while bit < COST_BITS {
+            mantissa = (mantissa * mantissa) >> 31;
+            table[i] = 2 * table[i] + (mantissa >> 32) as u32;
+            mantissa >>= mantissa >> 32;
+            bit += 1;
+        }
+        i += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -154,6 +215,26 @@ mod tests {
             let (left, probability) = self.part(bit);
             (bit, left, probability)
         }
+    }
+
+    #[test]
+    fn costs_are_logarithms() {
+        for probability in 1..1 << PRECISION {
+            let exact = 16.0 - f64::from(probability).log2();
+            let error = (f64::from(cost(probability)) / f64::from(1 << COST_BITS) - exact).abs();
+            assert!(error < 1e-6 && error < 0.03 * exact, "{probability}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_learnt_at_first_costs_once() {
+        let mut cost = Cost::default();
+        for row in 0..8 {
+            (0..if row == 0 { 80 } else { 8 }).for_each(|_| assert!(cost.bit(32768, true).unwrap()));
+            cost.end_row();
+        }
+        assert_eq!(cost.bytes(), 17);
+        assert_eq!((cost.bytes_for(8, 8), cost.bytes_for(64, 8)), (17, 17 + 56));
     }
 
     fn noise(i: u32) -> u32 {

@@ -138,15 +138,16 @@ impl<S: Sample> Part<'_, S> {
                 };
             }
             samples.row(bits, &mut line)?;
+            bits.end_row();
         }
         Ok(())
     }
 
-    /// How many bytes a property makes of some of the rows (R5.18 to R5.24), of all if they are few.
-    fn cost(&self, property: Property, stop: impl Fn() -> Result<()>) -> Result<u64> {
+    /// What a property makes of some of the rows (R5.18 to R5.24), of all if they are few.
+    fn cost(&self, property: Property, stop: impl Fn() -> Result<()>) -> Result<Cost> {
         let mut cost = Cost::default();
         self.code(property, &mut cost, looked_at(self.rows.len() / self.row_len), stop)?;
-        Ok(cost.bytes())
+        Ok(cost)
     }
 
     /// What takes the least, as far as some of the rows tell.
@@ -157,7 +158,7 @@ impl<S: Sample> Part<'_, S> {
             .iter()
             .flat_map(|graphics| transforms.iter().map(|transform| Property { transform: *transform, graphics: *graphics, ..plain }))
             .collect();
-        let costs: Vec<Result<u64>> = ways.par_iter().map(|property| self.cost(*property, &stop)).collect();
+        let costs: Vec<Result<u64>> = ways.par_iter().map(|property| Ok(self.cost(*property, &stop)?.bytes())).collect();
         let mut best = (u64::MAX, plain);
         for (cost, property) in costs.into_iter().zip(ways) {
             let cost = cost?;
@@ -184,21 +185,23 @@ pub(super) fn encode_tile<S: Sample>(
     Ok(CodedTile { skip_below: property.to_byte(), stream: writer.finish() })
 }
 
+/// Rows that are looked at one behind the other.
+const TOGETHER: usize = 8;
+
 /// Which of so many rows are looked at where it would take too long to look at all: an eighth.
 fn looked_at(rows: usize) -> impl Fn(usize) -> bool {
-    move |y| rows <= 64 || y % 64 < 8
+    move |y| rows <= 64 || y % (8 * TOGETHER) < TOGETHER
 }
 
-/// About how many bytes [`encode_tile`] makes of rows as wide as the picture, if they are no graphics.
-pub(super) fn estimate<S: Sample>(rows: &[S], row_len: usize, channels: Channels, stop: impl Fn() -> Result<()>) -> Result<u64> {
-    let transform = if channels.without_alpha() == Channels::Rgb { Transform::Mean } else { Transform::None };
+/// About how many bytes [`encode_tile`] makes of rows as wide as the picture, if they are graphics, or if they are not.
+pub(super) fn estimate<S: Sample>(rows: &[S], row_len: usize, channels: Channels, graphics: bool, stop: impl Fn() -> Result<()>) -> Result<u64> {
+    let transform = if channels.without_alpha() == Channels::Rgb && !graphics { Transform::Mean } else { Transform::None };
     let part = Part { rows, row_len, columns: 0..row_len / channels.count(), channels };
-    let height = rows.len() / row_len;
-    let seen = (0..height).filter(|y| looked_at(height)(*y)).count() as u64;
-    Ok(part.cost(Property { depth: S::DEPTH, transform, graphics: false }, stop)? * height as u64 / seen.max(1))
+    Ok(part.cost(Property { depth: S::DEPTH, transform, graphics }, stop)?.bytes_for(rows.len() / row_len, TOGETHER))
 }
 
-/// About how many bytes zlib would make of them, quickly. [`encode_tile`] makes two thirds of it or less, of some graphics half.
+/// About how many bytes zlib would make of them, quickly. [`encode_tile`] makes two thirds of it or less, of some graphics half, and of what is flat or nearly so a small
+/// part.
 pub(super) fn quick_estimate<S: Sample>(rows: &[S], row_len: usize, channels: Channels) -> Result<u64> {
     /// How hard zlib tries, 0 to 9.
     const QUICK: u32 = 1;
