@@ -201,6 +201,23 @@ def test_schedule(tmp_path: Path, pictures: Path) -> None:
     assert t.learning_rate(0) == pytest.approx(5e-4)  # the first of two steps of warm-up
 
 
+def test_the_moving_average_follows_a_short_run(tmp_path: Path, pictures: Path) -> None:
+    t = train.Trainer(arguments(tmp_path, pictures))
+
+    def left(steps: int, resumed: bool) -> float:
+        """How much of what the average was is left after so many steps."""
+        t.resumed, kept = resumed, 1.0
+        for t.step in range(1, steps + 1):
+            kept *= t.keep
+        return kept
+
+    assert left(1, False) < 0.1 and 0.9 < left(1, True) < 1
+    assert left(100, True) < 0.01 and left(300, True) < 1e-5
+    assert t.keep < 0.98
+    t.step = 20_000
+    assert t.keep == train.EMA
+
+
 def test_overfits_a_tiny_set(tmp_path: Path, pictures: Path) -> None:
     """The first step makes the loss on its own crops smaller, and many make it much smaller."""
     t = train.Trainer(arguments(tmp_path, pictures, "--lr", "1e-3"))

@@ -30,7 +30,8 @@ from data import WINDOW, Pool
 from soap import Soap
 
 TILT = 0.45                                    # bits per pixel + lambda * squared error grows about so: a hundredth of it is worth alike at all qualities
-EMA = 0.9995                                   # of the moving average of the weights
+EMA = 0.9995                                   # of the moving average of the weights, in a long run; a short one has less
+RESUMED = 100                                  # steps that a resumed average counts for, where each of the run counts for one
 SCAN_SECONDS = 60
 DEFAULTS = {"cuda": dict(batch=32, patch=256, final_patch=384), "cpu": dict(batch=8, patch=128, final_patch=256)}
 NOT_KEPT = ("data", "out", "resume", "go_on", "device", "threads", "compile")  # arguments that --continue does not take from the run
@@ -222,6 +223,12 @@ class Trainer:
         """0 at the start, 1 at the end of the schedule."""
         return max(self.minutes / self.a.minutes, (self.step - self.first) / self.a.steps)
 
+    @property
+    def keep(self) -> float:
+        """What the moving average keeps of itself in this step: it is over a tenth of the run's steps so far, and over 1 / (1 - EMA) at most. A resumed one begins
+        where it was, and a run of a few hundred steps has left that behind."""
+        return min(EMA, 1 - 1 / (1 + (RESUMED * self.resumed + self.step - self.first) / 10))
+
     def learning_rate(self, progress: float) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return min(1.0, (self.step - self.first + 1) / max(1, self.a.warmup)) * (self.a.last_lr + (self.a.lr - self.a.last_lr) * cosine)
@@ -281,9 +288,8 @@ class Trainer:
         self.grad.copy_(grad)
         self.optimiser.step()
         self.clock.end("optimiser")
-        keep = EMA if self.resumed else min(EMA, 1 - 1 / (1 + (self.step - self.first) / 10))
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - keep)
+            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - self.keep)
         return tuple(result)
 
     def advance(self, pool: Pool) -> tuple[torch.Tensor, tuple | None, float]:
