@@ -265,6 +265,13 @@ def test_captured_steps(tmp_path: Path, pictures: Path, monkeypatch: pytest.Monk
             result = t.train_step(x, q, 1e-3)
         assert torch.equal(weights(plain), weights(captured)) and fake.graph.replays == i + 1
     assert captured.capture and len(captured.captured) == 1 and result[1].shape == (4,)
+    monkeypatch.undo()  # random numbers are drawn again: none of them by capturing
+    fake = FakeGraphs(monkeypatch, again)
+    before = torch.get_rng_state()
+    train.Captured(captured, x)
+    assert torch.equal(torch.get_rng_state(), before)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: t)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     # What cannot be captured is done without, and nothing else.
     part = train.Trainer(arguments(tmp_path, pictures))
     part.capture = part.capture_update = True
@@ -350,6 +357,9 @@ def test_an_optimiser_goes_on_where_it_is_the_same(tmp_path: Path, pictures: Pat
     again = train.Trainer(arguments(tmp_path, pictures), state)
     assert bool(again.optimiser.state) == (before == "soap")
     again.advance(pool)
+    other = train.Trainer(arguments(tmp_path, pictures, "--refresh-every", "7"), state)
+    assert all(group.get("refresh_every") == 7 for group in other.optimiser.param_groups) and bool(other.optimiser.state) == (before == "soap")
+    assert [group["weight_decay"] for group in other.optimiser.param_groups] == [1e-4, 0.0]
     state["optimiser"]["param_groups"][0]["together"] = 64  # as on another device
     assert not train.Trainer(arguments(tmp_path, pictures), state).optimiser.state
 

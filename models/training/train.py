@@ -168,7 +168,10 @@ class Trainer:
             for group in state["optimiser"]["param_groups"]:
                 if "fused" in group:
                     group["fused"] = self.cuda  # it may come from another device
+            own = [{k: group[k] for k in ("refresh_every", "weight_decay") if k in group} for group in self.optimiser.param_groups]
             self.optimiser.load_state_dict(state["optimiser"])
+            for group, options in zip(self.optimiser.param_groups, own):
+                group |= options  # those of this run; the loaded ones are those of the old run
         self.run = net
         if self.cuda and a.compile == "parts":
             net.compile_parts()
@@ -328,15 +331,16 @@ class Captured:
 
     def __init__(self, trainer: Trainer, x: torch.Tensor):
         self.x, self.q, self.lam = x.clone(), torch.zeros(len(x), device=x.device), torch.full((len(x),), 0.01, device=x.device)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):  # compiles, and makes libraries allocate what they need
-                trainer.gradients(self.x, self.q, self.lam)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.result = trainer.gradients(self.x, self.q, self.lam)
+        with torch.random.fork_rng([x.device] if x.is_cuda else []):  # a run that goes on captures its steps again, and its random numbers must not notice
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):  # compiles, and makes libraries allocate what they need
+                    trainer.gradients(self.x, self.q, self.lam)
+            torch.cuda.current_stream().wait_stream(side)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.result = trainer.gradients(self.x, self.q, self.lam)
 
     def __call__(self, x: torch.Tensor, q: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
         self.x.copy_(x)
