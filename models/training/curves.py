@@ -7,8 +7,16 @@ from pathlib import Path
 
 
 def rows(run: Path) -> list[dict]:
-    path = run / "log.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Rows of the log, but for lines that cannot be read: a machine that goes away may leave half of one."""
+    path, out = run / "log.jsonl", []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "step" in row:
+            out.append(row)
+    return out
 
 
 def plot(runs: list[Path], out: Path) -> bool:
