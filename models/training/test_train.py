@@ -375,3 +375,59 @@ def test_arguments() -> None:
     with pytest.raises(SystemExit):
         train.arguments(["--out", "y"])
     assert np.allclose(train.parse_lambdas("0:0.001,63:2"), [[0, 0.001], [63, 2]])
+    for wrong in (["--minutes", "0"], ["--minutes", "nan"], ["--steps", "0"], ["--grow", '{"n16": 2}'], ["--resume", "z", "--config", "{}"],
+                  ["--graphics", "-0.1", "--synthetic", "0.2"]):
+        with pytest.raises(SystemExit):
+            train.arguments(["--data", "x", "--out", "y", *wrong])
+
+
+def short(out: Path, pictures: Path, *more: str) -> list[str]:
+    return ["--data", str(pictures), "--out", str(out), "--steps", "4", "--batch", "2", "--patch", "64", "--final-patch", "64", "--threads", "1",
+            "--synthetic-count", "2", "--log-every", "2", "--device", "cpu", "--config", json.dumps(tiny.CONFIG), *more]
+
+
+def test_a_folder_has_one_run(tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "log.jsonl").write_text('{"step": 1}\n')  # of one that was never saved
+    (out / "minutes").write_text("0.001")
+    train.main(short(out, pictures))
+    assert [r["step"] for r in curves.rows(out)] == [2, 4] and not (out / "minutes").exists()
+    before = (out / "last.pt").read_bytes()
+    with pytest.raises(SystemExit, match="has a run"):
+        train.main(short(out, pictures))
+    assert (out / "last.pt").read_bytes() == before
+    # On with more steps, after the machine went away while it wrote its log.
+    with open(out / "log.jsonl", "a") as log:
+        log.write('{"step": 6, "minutes": 0.1, "loss": 1.0, "lr": 1e-4}\n{"step": 8, "min')
+    monkeypatch.setattr(curves, "plot", lambda *_: 1 / 0)  # and without curves
+    train.main(["--out", str(out), "--continue", "--device", "cpu", "--steps", "8", "--log-every", "1", "--lr", "1"])
+    assert [r["step"] for r in curves.rows(out)] == [2, 4, 5, 6, 7, 8]
+    assert all(json.loads(line) for line in (out / "log.jsonl").read_text().splitlines())
+    assert "--lr stays 0.0004" in capsys.readouterr().out
+
+
+def test_minutes_may_change(tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture) -> None:
+    a = arguments(tmp_path, pictures, "--minutes", "20")
+    for text, minutes in (("30", 30), ("", 30), ("soon", 30), ("0", 30), ("-3", 30), ("inf", 30), ("nan", 30), (" 11.5\n", 11.5)):
+        (tmp_path / "minutes").write_text(text)
+        train.new_minutes(a)
+        assert a.minutes == minutes
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_what_an_exception_ends_is_saved(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.Pool, "scan", lambda self, scan=train.Pool.scan: 1 / 0 if self.kinds[2:] else scan(self))
+    monkeypatch.setattr(train, "SCAN_SECONDS", 0)
+    with pytest.raises(ZeroDivisionError):
+        train.main(short(tmp_path / "run", pictures))
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == 1
+
+
+def test_what_cannot_be_is_said_at_the_start(tmp_path: Path, pictures: Path) -> None:
+    for more, message in ((["--config", json.dumps(tiny.CONFIG | {"n_trunk": 17})], "n_trunk"), (["--config", json.dumps(tiny.CONFIG | {"m": 96})], "m = 96"),
+                          (["--config", json.dumps(tiny.CONFIG | {"a16": 17})], "a16"), (["--data", str(tmp_path / "misspelt")], "misspelt"),
+                          (["--continue"], "last.pt")):
+        with pytest.raises(SystemExit, match=message):
+            train.main([w for w in short(tmp_path / "run", pictures, *more) if "--continue" not in more or w not in ("--config", json.dumps(tiny.CONFIG))])
+    assert not (tmp_path / "run").exists()

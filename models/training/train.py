@@ -7,7 +7,7 @@
 On CUDA: bfloat16, channels_last, compiled, each step replayed as a CUDA graph, data on the device. On a processor: bfloat16 and channels_last (a
 preloaded jemalloc helps, and on quiet cores OMP_WAIT_POLICY=active). The learning rate falls along a cosine over --minutes or --steps, whichever ends
 sooner, and the last part of a run uses larger patches. FOLDERs hold pictures and shards of data.py; what arrives there while the run goes on is taken in,
-and a number in the file RUN/minutes replaces --minutes.
+and a number in the file RUN/minutes replaces --minutes (a larger one moves the learning rate back up to where it belongs in the longer run).
 
 RUN gets last.pt (weights, moving average, optimiser, state of the schedule and of the random numbers: to resume or continue), ema.pt (moving average in 16
 bits: to export), log.jsonl and curves.png. SIGTERM and Ctrl-C end a run after the step at hand, with everything saved.
@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 
 import curves
+import export
 import model
 from data import WINDOW, Pool
 from soap import Soap
@@ -34,7 +35,8 @@ EMA = 0.9995                                   # of the moving average of the we
 RESUMED = 100                                  # steps that a resumed average counts for, where each of the run counts for one
 SCAN_SECONDS = 60
 DEFAULTS = {"cuda": dict(batch=32, patch=256, final_patch=384), "cpu": dict(batch=8, patch=128, final_patch=256)}
-NOT_KEPT = ("data", "out", "resume", "go_on", "device", "threads", "compile")  # arguments that --continue does not take from the run
+NOT_KEPT = ("data", "out", "resume", "go_on", "device", "threads", "compile", "given")  # arguments that --continue does not take from the run
+CHANGEABLE = ("minutes", "steps", "save_minutes", "log_every", "no_capture")  # and those that it takes from the run unless they are given
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,7 +45,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--out", type=Path, required=True, help="folder of the run")
     start = p.add_mutually_exclusive_group()
     start.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="start from these weights; from its optimiser too, where it has one")
-    start.add_argument("--continue", dest="go_on", action="store_true", help="go on with OUT/last.pt where it stopped, with its arguments")
+    start.add_argument("--continue", dest="go_on", action="store_true", help="go on with OUT/last.pt where it stopped, with its arguments; --minutes, --steps, "
+                       "--save-minutes, --log-every, --no-capture, --compile, --data, --threads and --device may be others")
     p.add_argument("--fresh-optimiser", action="store_true", help="resume the weights alone")
     p.add_argument("--config", default="{}", help="JSON of model.Codec's arguments, for a new network")
     p.add_argument("--grow", type=json.loads, metavar="JSON", help='more blocks for the resumed network, which add nothing at first, e.g. {"n_trunk": 4, "a16": 4}')
@@ -80,8 +83,17 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--save-minutes", type=float, default=4)
     p.add_argument("--log-every", type=int, default=100, help="steps")
     a = p.parse_args(argv)
+    for action in p._actions:
+        action.default = argparse.SUPPRESS
+    a.given = tuple(vars(p.parse_args(argv)))  # what is there without defaults
     if not a.data and not a.go_on:
         p.error("--data is needed")
+    if a.minutes <= 0 or a.steps <= 0 or a.log_every <= 0 or math.isnan(a.minutes):
+        p.error("--minutes, --steps and --log-every are above 0")
+    if a.grow is not None and not (isinstance(a.grow, dict) and (a.resume or a.go_on)):
+        p.error("--grow is an object of JSON, and goes with --resume")
+    if "config" in a.given and (a.resume or a.go_on):
+        p.error("--config is for a new network; --grow gives more blocks to a resumed one")
     a.device = a.device or ("cuda" if torch.cuda.is_available() else "cpu")
     for name, value in DEFAULTS[a.device].items():
         if getattr(a, name) is None:
@@ -90,7 +102,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     a.final_batch = a.final_batch or max(2, a.batch * a.patch ** 2 // a.final_patch ** 2)
     if any(n % 64 or not 64 <= n <= WINDOW for n in (a.patch, a.final_patch)):
         p.error(f"sides of crops are multiples of 64 up to {WINDOW}")
-    if not 0 <= a.graphics + a.synthetic <= 1:
+    if not (a.graphics >= 0 and a.synthetic >= 0 and a.graphics + a.synthetic <= 1):
         p.error("the parts of graphics and of synthetic pictures come to at most 1")
     return a
 
@@ -143,6 +155,11 @@ class Trainer:
             smaller = model.load(model.Codec(**net.config), average)
             net, average, fresh = model.grow(net, **a.grow), model.grow(smaller, **a.grow).state_dict(), True
             self.net = net
+        try:
+            export.header_of(net, "aei").check()
+            export.encoder_header_of(net).check(export.header_of(net, "aei"))
+        except export.aem.ModelError as e:
+            raise ValueError(f"this network could not be exported: {e}") from e
         if a.lambdas:
             nodes, old = parse_lambdas(a.lambdas), net.lambdas
             net.set_lambdas(nodes)
@@ -192,12 +209,17 @@ class Trainer:
 
     @classmethod
     def going_on(cls, a: argparse.Namespace, state: dict) -> Trainer:
-        """The run that saved `state`, as if it had never stopped (given the same pictures); its arguments replace those in `a`."""
+        """The run that saved `state`, as if it had never stopped (given the same pictures); its arguments replace those in `a`, but for those given
+        that may change."""
         if "run" not in state:
             raise ValueError("this checkpoint was not made by a run that can be continued: --resume starts a new schedule from it")
         run = state["run"]
         a.data = a.data or [Path(p) for p in run["data"]]
         for name, value in run["arguments"].items():
+            if name in a.given and name in CHANGEABLE:
+                continue
+            if name in a.given and getattr(a, name) != value:
+                print(f"--{name.replace('_', '-')} stays {value}: it cannot change in a run that goes on", flush=True)
             setattr(a, name, value)
         done = dict(lambdas=None, grow=None, fresh_optimiser=False)  # what the run did when it began
         kept = {name: getattr(a, name) for name in done}
@@ -318,7 +340,10 @@ class Trainer:
         for name, content in (("last.pt", state), ("ema.pt", small)):
             torch.save(content, out / (name + ".part"))
             os.replace(out / (name + ".part"), out / name)
-        curves.plot([out], out / "curves.png")
+        try:
+            curves.plot([out], out / "curves.png")
+        except Exception as e:  # a picture is not worth a run
+            print(f"no curves: {type(e).__name__}: {e}", flush=True)
 
 
 def without(what: str, e: Exception) -> None:
@@ -405,50 +430,86 @@ class Sums:
                     norm=round(norm / steps, 3), bpp_band=[round(b[0], 4) for b in each], psnr=[round(b[2], 3) for b in each])
 
 
+def log_of_this_run(out: Path, step: int | None) -> None:
+    """Leaves in OUT/log.jsonl what a run that goes on from `step` has done by then, or nothing."""
+    if (out / "log.jsonl").exists():
+        kept = [row for row in curves.rows(out) if step is not None and row["step"] <= step]
+        (out / "log.jsonl.part").write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(out / "log.jsonl.part", out / "log.jsonl")
+
+
+def new_minutes(a: argparse.Namespace) -> None:
+    """Take --minutes from OUT/minutes, where there is a number."""
+    try:
+        minutes = float((a.out / "minutes").read_text())
+    except (OSError, ValueError):  # none, or one that is being written
+        return
+    if 0 < minutes < math.inf and minutes != a.minutes:
+        print(f"the run takes {minutes:g} minutes now, not {a.minutes:g}", flush=True)
+        a.minutes = minutes
+
+
 def main(argv: list[str] | None = None) -> None:
     a = arguments(argv)
     torch.set_num_threads(a.threads)
     if a.device == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
-    a.out.mkdir(parents=True, exist_ok=True)
+    if not a.go_on and (a.out / "last.pt").exists():
+        raise SystemExit(f"{a.out} has a run: --continue goes on with it, and a new one needs another --out")
     source = a.out / "last.pt" if a.go_on else a.resume
+    if source and not source.is_file():
+        raise SystemExit(f"there is no {source}")
     state = torch.load(source, map_location="cpu", weights_only=True) if source else None
-    t = Trainer.going_on(a, state) if a.go_on else Trainer(a, state)
+    try:
+        t = Trainer.going_on(a, state) if a.go_on else Trainer(a, state)
+    except ValueError as e:
+        raise SystemExit(str(e)) from e
     del state
+    for folder in a.data:
+        if not folder.exists():
+            raise SystemExit(f"--data {folder}: there is no such folder")
+    a.out.mkdir(parents=True, exist_ok=True)
+    log_of_this_run(a.out, t.step if a.go_on else None)
+    if not a.go_on or "minutes" in a.given:
+        (a.out / "minutes").unlink(missing_ok=True)  # it was for another run, or for less than is asked for now
     pool = Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed, a.vary)
     print(f"{pool.describe()}; {a.device}, {sum(w.numel() for w in t.weights) / 1e6:.2f} M parameters, from step {t.step}", flush=True)
+    if set(pool.kinds) <= {"synthetic"}:
+        print(f"no picture to train on in {', '.join(map(str, a.data))}: waiting for the first one", flush=True)
     while set(pool.kinds) <= {"synthetic"}:
         if t.progress >= 1:
             raise SystemExit("no picture to train on has come")
         time.sleep(5)
+        new_minutes(a)
         pool.scan()
 
     stop: list[int] = []
     handlers = {s: signal.signal(s, lambda number, _frame: stop.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
     sums = Sums(a.device)
     saved = scanned = time.time()
-    with open(a.out / "log.jsonl", "a") as log:
-        while t.progress < 1 and not stop:
-            q, result, lr = t.advance(pool)
-            if result:
-                sums.add(q, result)
-            if t.step % a.log_every == 0:
-                if (a.out / "minutes").exists():
-                    a.minutes = float((a.out / "minutes").read_text())
-                row = dict(step=t.step, minutes=round(t.minutes, 2), lr=lr, **sums.row(), skipped=t.skipped, ms=t.clock.row())
-                print(json.dumps(row), flush=True)
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-            now = time.time()
-            if now - saved > 60 * a.save_minutes:
-                t.save(a.out)
-                saved = time.time()
-            if now - scanned > SCAN_SECONDS:
-                if pool.scan():
-                    print(pool.describe(), flush=True)
-                scanned = time.time()
-    t.save(a.out)
+    try:
+        with open(a.out / "log.jsonl", "a") as log:
+            while t.progress < 1 and not stop:
+                q, result, lr = t.advance(pool)
+                if result:
+                    sums.add(q, result)
+                if t.step % a.log_every == 0:
+                    new_minutes(a)
+                    row = dict(step=t.step, minutes=round(t.minutes, 2), lr=lr, **sums.row(), skipped=t.skipped, ms=t.clock.row())
+                    print(json.dumps(row), flush=True)
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
+                now = time.time()
+                if now - saved > 60 * a.save_minutes:
+                    t.save(a.out)
+                    saved = time.time()
+                if now - scanned > SCAN_SECONDS:
+                    if pool.scan():
+                        print(pool.describe(), flush=True)
+                    scanned = time.time()
+    finally:  # what an exception ends is saved too
+        t.save(a.out)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     print(f"{'stopped' if stop else 'done'} at step {t.step}, {t.skipped} steps skipped", flush=True)
