@@ -244,6 +244,16 @@ def test_steps_that_are_not_finite_change_nothing(tmp_path: Path, pictures: Path
     assert t.skipped == 1 and torch.equal(weights(t), before)
 
 
+def test_steps_that_are_not_finite_are_not_in_the_log() -> None:
+    sums, q = train.Sums("cpu"), torch.tensor([1.0, 60.0])
+    good = torch.tensor(2.0), torch.tensor([0.5, 1.5]), torch.tensor([9.0, 1.0]), torch.tensor(0.7)
+    sums.add(q, good)
+    for bad in (math.nan, math.inf):
+        sums.add(q, (torch.tensor(bad), torch.tensor([0.5, bad]), torch.tensor([bad, 1.0]), torch.tensor(bad)))
+    row = sums.row()
+    assert (row["loss"], row["bpp"], row["mse"], row["norm"]) == (2.0, 1.0, 5.0, 0.7) and row["bpp_band"] == [0.5, 0.0, 0.0, 1.5]
+
+
 def test_captured_steps(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps by CUDA graphs, with graphs that a processor has too."""
     plain, captured = (train.Trainer(arguments(tmp_path, pictures)) for _ in range(2))

@@ -295,7 +295,8 @@ class Trainer:
 
     def train_step(self, x: torch.Tensor, q: torch.Tensor, lr: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """One step on crops [B, 3, P, P] on the device, at qualities [B] in memory: loss, bits per pixel [B], squared error [B], norm of the gradient. If
-        something was not finite, None, and the weights stay as they were; on CUDA, which is not waited for, the gradient counts as zero instead."""
+        something was not finite, None, and the weights stay as they were. On CUDA, which is not waited for, the gradient counts as zero instead: the step's part in
+        the moments is zero, and the weights go on by the moments of the steps before."""
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         x = x.contiguous(memory_format=torch.channels_last)
@@ -409,15 +410,16 @@ class Sums:
     """Sums between two lines of the log, on the device, so that they cost no waiting."""
 
     def __init__(self, device: str):
-        self.all = torch.zeros(3, device=device)        # loss, norm, steps
+        self.all = torch.zeros(3, device=device)        # loss, norm, steps; of those that were finite
         self.bands = torch.zeros(4, 4, device=device)   # by quarter of the qualities: bits per pixel, mean squared error, PSNR, crops
 
     def add(self, q: torch.Tensor, result: tuple) -> None:
         loss, bpp, mse, norm = result
         band = to_device((q * 4 / model.QUALITIES).long(), bpp.device)
-        self.all += torch.stack([loss, norm, torch.ones_like(loss)])
+        finite = torch.isfinite(norm)
+        self.all += torch.where(finite, torch.stack([loss, norm, torch.ones_like(loss)]), 0)
         psnr = 10 * torch.log10(255 ** 2 / mse.clamp_min(0.01))
-        self.bands.index_add_(0, band, torch.stack([bpp, mse, psnr, torch.ones_like(bpp)], 1))
+        self.bands.index_add_(0, band, torch.where(finite, torch.stack([bpp, mse, psnr, torch.ones_like(bpp)], 1), 0))
 
     def row(self) -> dict:
         """Means over what was added since the last row."""
