@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 import model
+from data import decode
 from transforms import Ranges, Recorder, analysis_stages, entropy_stages, hyper_analysis_stages, synthesis_stages, z_context_stages
 
 QUALITIES = (0, 16, 32, 48, 63)
@@ -29,7 +29,12 @@ def digest(paths: list[Path]) -> str:
 
 def load(path: Path) -> np.ndarray:
     """8-bit picture [3, H, W], extended to multiples of 64 by repeating its edge. (The program lets it fade: format-spec/SPEC.md, section 6.)"""
-    return pad64(np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1))
+    return pad64(read(path))
+
+
+def read(path: Path) -> np.ndarray:
+    """8-bit picture [3, H, W]."""
+    return decode(path.read_bytes()).transpose(2, 0, 1)
 
 
 def pad64(picture: np.ndarray) -> np.ndarray:

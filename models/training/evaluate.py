@@ -93,7 +93,7 @@ def load(folder: Path, limit: int | None = None) -> tuple[list[str], list[np.nda
         try:
             pictures.append(decode(path.read_bytes()).transpose(2, 0, 1))
             names.append(str(path.relative_to(folder)) if folder.is_dir() else path.name)
-        except Incomplete as e:
+        except (OSError, Incomplete) as e:
             print(f"left out: {path}: {e}", file=sys.stderr)
     return names, pictures
 

@@ -72,8 +72,8 @@ def main() -> None:
     codec = integer.load(str(a.model))
     rows = []
     for path in a.pictures:
-        padded = calibrate.load(path)
-        picture = np.asarray(calibrate.Image.open(path).convert("RGB")).transpose(2, 0, 1)
+        picture = calibrate.read(path)
+        padded = calibrate.pad64(picture)
         for q in QUALITIES:
             out, bits = code(net, codec, padded, q)
             _, height, width = picture.shape

@@ -145,6 +145,8 @@ def main(arguments: list[str] | None = None) -> None:
     p.add_argument("--only", nargs="+", metavar="PACKAGE", help="these packages alone")
     p.add_argument("--mirror", default=MIRROR, metavar="URL", help="a mirror of Debian [default: %(default)s]")
     a = p.parse_args(arguments)
+    if not LIST.exists():
+        p.error(f"{LIST} is missing: install the package with pip install -e, which leaves its files where they are")
     listed = packages(LIST.read_text(encoding="utf-8"))
     if unknown := set(a.only or ()) - {package.name for package in listed}:
         p.error(f"{LIST.name} has no package {', '.join(sorted(unknown))}")

@@ -34,7 +34,7 @@ def float_codec(net: model.Codec, padded: np.ndarray, q: int) -> tuple[np.ndarra
 
 def read(path: Path, crop: int) -> np.ndarray:
     """Picture uint8 [3, H, W], its middle where it is larger than `crop`."""
-    picture = np.asarray(calibrate.Image.open(path).convert("RGB")).transpose(2, 0, 1)
+    picture = calibrate.read(path)
     top, left = (max(0, (n - crop) // 2) for n in picture.shape[1:])
     return picture[:, top:top + crop, left:left + crop]
 
