@@ -7,23 +7,25 @@
 A shard is a plain tar of windows of 384 x 384 pixels, each a picture file, and `index.json` as its last member, so that one which is still arriving can be
 told from a whole one. Windows are of three kinds: photo, graphics, synthetic (made by synthetic.py, never stored); a batch has a set share of each.
 
-Evaluation sets never train. `evaluation_sets.txt` lists their pictures by SHA-256 of the file and of the decoded pixels; pictures that are on it are left out,
-with a message, by packing and by training alike. That finds whole pictures under any name and in any lossless format. It cannot recognise crops, scaled
-copies or lossy ones: where training pictures come from is still to be looked at.
+Evaluation sets never train. `evaluation_sets.txt` lists their pictures by SHA-256 of the file and of the decoded pixels, these in all eight orientations;
+pictures that are on it are left out, with a message, by packing and by training alike. That finds whole pictures under any name and in any lossless format,
+mirrored and turned ones too. It cannot recognise crops, scaled copies or lossy ones: where training pictures come from is still to be looked at.
 """
 from __future__ import annotations
 
 import argparse
+import glob
 import hashlib
 import io
 import json
 import os
+import re
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +55,28 @@ class Incomplete(ValueError):
 def decode(data: bytes) -> np.ndarray:
     """Picture file -> uint8 [H, W, 3]: upright, transparency over white. Colour profiles are not applied."""
     try:
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        image = Image.open(io.BytesIO(data))
+        of_16_bits = image.format in ("PNG", "PPM")
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            gray = scaled(image, of_16_bits or image.mode.startswith("I;16"))
+            return np.repeat(gray[..., None], 3, 2)
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # what Pillow raises for damaged files
-        raise Incomplete(str(e)) from e
+    except Exception as e:  # of damaged files Pillow raises anything
+        raise Incomplete(f"{type(e).__name__}: {e}") from e
+
+
+def scaled(image: Image.Image, of_16_bits: bool) -> np.ndarray:
+    """Gray of more than 8 bits, uint8 [H, W]; Pillow would cut it off at 255. Where no file format says so, white is the first of 1 (of floats), 255 and 65535 that
+    nothing is above."""
+    values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0).clip(0)
+    usual = (1, 255, 65535) if image.mode == "F" else (255, 65535)
+    white = 65535 if of_16_bits else next((w for w in usual if values.max() <= w), values.max())
+    gray = np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)
+    return np.where(values == image.info["transparency"], np.uint8(255), gray) if isinstance(image.info.get("transparency"), int) else gray
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
@@ -68,13 +85,20 @@ def pixel_digest(pixels: np.ndarray) -> str:
     return hashlib.sha256(b"%d %d " % (w, h) + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
+def orientations(pixels: np.ndarray) -> list[np.ndarray]:
+    """The picture as it is, then mirrored and turned in all other ways."""
+    return [p[::rows, ::columns] for p in (pixels, pixels.transpose(1, 0, 2)) for rows in (1, -1) for columns in (1, -1)]
+
+
 def evaluation_digests(path: Path = EVALUATION_SETS) -> dict[str, str]:
-    """Digest (of a file or of pixels) -> set and name. Lines are: SHA-256 of the file, SHA-256 of the pixels, set/name."""
+    """Digest (of a file or of pixels) -> set and name. Lines are: SHA-256 of the file, SHA-256 of the pixels, perhaps of more orientations of them, set/name."""
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: install the package with pip install -e, which leaves its files where they are")
     out = {}
     for line in path.read_text().splitlines():
         if line and not line.startswith("#"):
-            of_file, of_pixels, name = line.split(maxsplit=2)
-            out[of_file] = out[of_pixels] = name
+            digests, name = re.fullmatch(r"((?:[0-9a-f]{64} +)+)(.+)", line).groups()
+            out |= dict.fromkeys(digests.split(), name)
     return out
 
 
@@ -83,8 +107,11 @@ EVALUATION = evaluation_digests()
 
 def read(path: Path) -> np.ndarray:
     """Training picture, uint8 [H, W, 3]; raises EvaluationPicture or Incomplete."""
-    data = path.read_bytes()
-    pixels = decode(data)
+    try:
+        data = path.read_bytes()
+        pixels = decode(data)
+    except (OSError, Incomplete) as e:
+        raise Incomplete(f"{path}: {e}") from e
     for digest in (hashlib.sha256(data).hexdigest(), pixel_digest(pixels)):
         if digest in EVALUATION:
             raise EvaluationPicture(f"{path}: this is {EVALUATION[digest]}, which is for evaluation")
@@ -92,7 +119,9 @@ def read(path: Path) -> np.ndarray:
 
 
 def files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
-    return sorted({p for f in folders for p in ([f] if f.is_file() else f.rglob("*")) if p.suffix.lower() in suffixes and not p.name.startswith(".")})
+    """Files that are named so, in folders (or files themselves), which may change meanwhile."""
+    below = (p for f in folders for p in ([f] if f.is_file() else (Path(root, name) for root, _, names in os.walk(f) for name in names)))
+    return sorted({p for p in below if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()})
 
 
 def kind_of(pixels: np.ndarray) -> str:
@@ -202,11 +231,15 @@ def read_shard(path: Path) -> Iterator[tuple[Item, bytes]]:
             members = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
         index = json.loads(members.pop(INDEX))
         items = [Item(**item) for item in index["items"]]
+        if not all(isinstance(v, str) for item in items for v in vars(item).values()):
+            raise ValueError("what its index says is no text")
     except (tarfile.TarError, OSError, KeyError, TypeError, ValueError) as e:
         raise Incomplete(f"{path}: not a whole shard ({e})") from e
     for item in items:
         if item.name not in members or hashlib.sha256(members[item.name]).hexdigest() != item.sha256:
             raise Incomplete(f"{path}: {item.name} is missing or damaged")
+        if item.kind not in KINDS:
+            raise Incomplete(f"{path}: {item.name} is of an unknown kind, {item.kind}")
     yield from ((item, members[item.name]) for item in items)
 
 
@@ -232,6 +265,9 @@ def pack(folders: list[Path], out: Path, name: str = "data", limit_mb: float = L
     Pictures come in a random order, so that every shard is a sample of all. Of photos whose short side is at least 1024 pixels the part `downscale` is made
     smaller first. Graphics beyond the part `graphics` of all windows are left out. A picture no larger than a window is copied as it is.
     """
+    there = sorted(out.glob(f"{glob.escape(name)}-[0-9][0-9][0-9][0-9].tar"))
+    if there:
+        raise FileExistsError(f"{there[0]} is there already: --name or --out for others")
     paths = files(folders, SUFFIXES)
     np.random.Generator(np.random.PCG64(seed)).shuffle(paths)
     writer, count = ShardWriter(out, name, int(limit_mb * 1_000_000)), Counter()
@@ -244,7 +280,7 @@ def pack(folders: list[Path], out: Path, name: str = "data", limit_mb: float = L
             count["evaluation"] += 1
             continue
         except Incomplete as e:
-            print(f"left out: {path}: {e}", file=sys.stderr)
+            print(f"left out: {e}", file=sys.stderr)
             count["unreadable"] += 1
             continue
         this = kind or kind_of(pixels)
@@ -270,11 +306,31 @@ def pack(folders: list[Path], out: Path, name: str = "data", limit_mb: float = L
 
 # What training draws from
 
+Version = tuple[int, int]  # size and time of change of a file
+
+
+@dataclass
+class Found:
+    """What came or changed in the folders: files, windows [384, 384, 3] of those that can be read with their kinds and files, and all of them as one tensor."""
+
+    files: dict[Path, Version] = field(default_factory=dict)
+    read: set[Path] = field(default_factory=set)
+    kinds: list[str] = field(default_factory=list)
+    sources: list[Path | None] = field(default_factory=list)
+    windows: "torch.Tensor | None" = None
+
+
+def stacked(windows: list[np.ndarray]) -> "torch.Tensor":
+    import torch
+
+    return torch.from_numpy(np.stack([w.transpose(2, 0, 1) for w in windows]))
+
+
 class Pool:
     """Windows of all kinds in memory, uint8 [N, 3, 384, 384] on a device; `scan` takes in what has come since, `draw` gives crops.
 
-    `shares` are the parts of graphics and of synthetic pictures in what is drawn; a kind of which there is nothing leaves its part to the others. `vary` is the
-    part of the batches that is cut larger and made smaller, and the part of the crops whose brightness and colour balance are changed.
+    `shares` are the parts of graphics and of synthetic pictures in what is drawn, photos are the rest; a kind of which there is nothing leaves its part to the
+    others. `vary` is the part of the batches that is cut larger and made smaller, and the part of the crops whose brightness and colour balance are changed.
     """
 
     def __init__(self, folders: list[Path], device: str = "cpu", shares: dict[str, float] | None = None, synthetic_count: int = 192, seed: int = 0,
@@ -285,38 +341,67 @@ class Pool:
         self.shares = {"graphics": 0.0, "synthetic": 0.0} | (shares or {})
         self.windows = torch.zeros((0, 3, WINDOW, WINDOW), dtype=torch.uint8, device=device)
         self.kinds: list[str] = []
-        self.seen: set[Path] = set()
-        if self.shares["synthetic"] > 0:
-            self.add([(synthetic.picture(seed * 1_000_003 + i, WINDOW)[1], "synthetic") for i in range(synthetic_count)])
+        self.sources: list[Path | None] = []      # the files that the windows are from
+        self.seen: dict[Path, Version] = {}       # those that cannot be read too: they are tried again when they change
+        self.closed = False
+        made = [synthetic.picture(seed * 1_000_003 + i, WINDOW)[1] for i in range(synthetic_count if self.shares["synthetic"] > 0 else 0)]
+        self.take(Found(kinds=["synthetic"] * len(made), sources=[None] * len(made), windows=stacked(made) if made else None))
         self.scan()
 
-    def add(self, windows: list[tuple[np.ndarray, str]]) -> None:
+    def find(self) -> Found:
+        """Read pictures and shards that have come or changed since the last time. Changes nothing and leaves the device alone, so that a thread can do it while
+        training goes on."""
+        found, windows, workers = Found(), [], min(8, os.cpu_count() or 1)
+        for path in files(self.folders, (*SUFFIXES, ".tar")):
+            try:
+                status = path.stat()
+            except OSError:  # it has just gone
+                continue
+            if self.seen.get(path) != (status.st_size, status.st_mtime_ns):
+                found.files[path] = status.st_size, status.st_mtime_ns
+        if not found.files:
+            return found
+        with ThreadPoolExecutor(workers) as by_file, ThreadPoolExecutor(workers) as by_window:
+            for path, result in zip(found.files, by_file.map(lambda path: None if self.closed else load(path, by_window.map), found.files)):
+                if result is not None:
+                    found.read.add(path)
+                    found.sources += [path] * len(result)
+                    found.kinds += [kind for _, kind in result]
+                    windows += [window for window, _ in result]
+        if windows:
+            found.windows = stacked(windows)
+        return found
+
+    def take(self, found: Found) -> int:
+        """Put what was found in the place of what the same files gave before; returns how many windows."""
         import torch
 
-        if windows:
-            new = torch.from_numpy(np.stack([w for w, _ in windows])).permute(0, 3, 1, 2).contiguous()
-            self.windows = torch.cat([self.windows, new.to(self.device)])
-            self.kinds += [kind for _, kind in windows]
+        self.seen |= found.files
+        old = [i for i, source in enumerate(self.sources) if source not in found.read]
+        if len(old) < len(self.kinds):
+            self.windows = self.windows[torch.tensor(old, dtype=torch.long, device=self.device)]
+            self.kinds, self.sources = [self.kinds[i] for i in old], [self.sources[i] for i in old]
+        if found.windows is not None:
+            self.windows = torch.cat([self.windows, found.windows.to(self.device)])
+            self.kinds += found.kinds
+            self.sources += found.sources
         of_kind = Counter(self.kinds)
         share = {k: self.shares.get(k, 0.0) if of_kind[k] else 0.0 for k in KINDS}
-        share["photo"] = max(0.0, 1 - share["graphics"] - share["synthetic"]) if of_kind["photo"] else 0.0
+        rest = max(0.0, 1 - share["graphics"] - share["synthetic"])
+        if of_kind["photo"]:
+            share["photo"] = rest
+        elif of_kind["graphics"]:
+            share["graphics"] += rest
         self.weights = torch.tensor([share[k] / of_kind[k] for k in self.kinds], dtype=torch.float64)
+        return len(found.kinds)
 
     def scan(self) -> int:
-        """Take in pictures and shards that have come since the last time; returns how many windows."""
-        new = [p for p in files(self.folders, (*SUFFIXES, ".tar")) if p not in self.seen]
-        found: list[tuple[np.ndarray, str]] = []
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as workers:
-            for path, result in zip(new, workers.map(load, new)):
-                if result is not None:
-                    self.seen.add(path)
-                    found += result
-        self.add(found)
-        return len(found)
+        """Take in pictures and shards that have come or changed since the last time; returns how many windows."""
+        return self.take(self.find())
 
     def describe(self) -> str:
         count = Counter(self.kinds)
-        return f"{len(self.kinds)} windows ({', '.join(f'{count[k]} {k}' for k in KINDS)}) from {len(self.seen)} files"
+        return f"{len(self.kinds)} windows ({', '.join(f'{count[k]} {k}' for k in KINDS)}) from {len({*self.sources} - {None})} files"
 
     def draw(self, batch: int, patch: int, random: "torch.Generator") -> "torch.Tensor":
         """Random crops [B, 3, P, P] in 0..1 on the device, mirrored both ways and transposed at random, and varied."""
@@ -343,20 +428,26 @@ class Pool:
         return x
 
 
-def load(path: Path) -> list[tuple[np.ndarray, str]] | None:
-    """Windows and kinds of a picture or a shard; None if it is still arriving."""
+def load(path: Path, each: Callable = map) -> list[tuple[np.ndarray, str]] | None:
+    """Windows and kinds of a picture or a shard; None, with a message, if it is still arriving or damaged. `each` may do several windows at a time."""
+    def of_item(item: Item, data: bytes) -> list[tuple[np.ndarray, str]]:
+        try:
+            pixels = decode(data)
+        except Incomplete as e:
+            raise Incomplete(f"{path}: {item.name}: {e}") from e
+        if {item.source_sha256, item.sha256, pixel_digest(pixels)} & EVALUATION.keys():
+            raise EvaluationPicture(f"{path}: {item.name} is from a picture for evaluation")
+        return [(window, item.kind) for window in all_windows(pixels)]
+
     try:
         if path.suffix.lower() == ".tar":
-            found = []
-            for item, data in read_shard(path):
-                pixels = decode(data)
-                if {item.source_sha256, item.sha256, pixel_digest(pixels)} & EVALUATION.keys():
-                    raise EvaluationPicture(f"{path}: {item.name} is from a picture for evaluation")
-                found += [(window, item.kind) for window in all_windows(pixels)]
-            return found
+            return [window for windows in each(lambda item: of_item(*item), read_shard(path)) for window in windows]
         pixels = read(path)
+        if min(pixels.shape[:2]) < SMALLEST:
+            print(f"left out: {path}: smaller than {SMALLEST} pixels", file=sys.stderr, flush=True)
         return [(window, kind_of(pixels)) for window in all_windows(pixels)]
-    except Incomplete:
+    except Incomplete as e:
+        print(f"left out until it changes: {e}", file=sys.stderr, flush=True)
         return None
     except EvaluationPicture as e:
         print(f"left out: {e}", file=sys.stderr, flush=True)
@@ -384,7 +475,10 @@ def main() -> None:
     v.add_argument("--set", required=True)
     a = p.parse_args()
     if a.verb == "pack":
-        paths, count = pack(a.folders, a.out, a.name, a.limit_mb, a.per_picture, a.kind, a.downscale, a.graphics, a.jpeg, a.seed)
+        try:
+            paths, count = pack(a.folders, a.out, a.name, a.limit_mb, a.per_picture, a.kind, a.downscale, a.graphics, a.jpeg, a.seed)
+        except FileExistsError as e:
+            sys.exit(str(e))
         print(f"{len(paths)} shards, {sum(x.stat().st_size for x in paths) / 1e6:.1f} MB; " + ", ".join(f"{n} {what}" for what, n in count.items()))
         if not paths:
             sys.exit("no picture to train on was found")
@@ -395,7 +489,7 @@ def main() -> None:
     else:
         for path in files([a.folder], SUFFIXES):
             data = path.read_bytes()
-            print(hashlib.sha256(data).hexdigest(), pixel_digest(decode(data)), f"{a.set}/{path.name}")
+            print(hashlib.sha256(data).hexdigest(), *map(pixel_digest, orientations(decode(data))), f"{a.set}/{path.name}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Tests of shards, of what is drawn from them, and of what must not train: pytest models/training."""
 from __future__ import annotations
 
+import io
+import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -102,7 +105,46 @@ def test_shards_with_evaluation_pictures_are_refused(folder: Path, tmp_path: Pat
 def test_the_list_of_evaluation_pictures() -> None:
     listed = data.evaluation_digests()
     assert {f"kodak/kodim{i:02d}.png" for i in range(1, 25)} <= set(listed.values())
-    assert all(len(d) == 64 for d in listed)
+    assert all(len(d) == 64 for d in listed) and len(listed) == 24 * 9
+    with pytest.raises(SystemExit, match="install"):
+        data.evaluation_digests(Path("missing.txt"))
+
+
+def test_evaluation_pictures_are_found_in_every_orientation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    pixels = photo(200, 210)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in" / "a b.png")
+    monkeypatch.setattr("sys.argv", ["data.py", "digest", str(tmp_path / "in"), "--set", "set"])
+    data.main()
+    (tmp_path / "list.txt").write_text("# words\n" + capsys.readouterr().out + f"{'0' * 64} {'1' * 64} older/two digests.png\n")
+    listed = data.evaluation_digests(tmp_path / "list.txt")
+    assert len(listed) == 11 and set(listed.values()) == {"set/a b.png", "older/two digests.png"}
+    monkeypatch.setattr(data, "EVALUATION", listed)
+    for i in range(8):
+        Image.fromarray(pixels).transpose(Image.Transpose(i) if i < 7 else Image.Transpose.ROTATE_180).save(tmp_path / "x.webp", lossless=True)
+        assert data.load(tmp_path / "x.webp") == []
+
+
+def test_gray_of_many_bits(tmp_path: Path) -> None:
+    wanted = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+    def decoded(values: np.ndarray, form: str, **options: object) -> np.ndarray:
+        out = io.BytesIO()
+        Image.fromarray(values).save(out, form, **options)
+        pixels = data.decode(out.getvalue())
+        assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8 and (pixels == pixels[..., :1]).all()
+        return pixels[..., 0]
+
+    deep = wanted.astype(np.uint16) * 257
+    for form in ("PNG", "TIFF", "PPM"):
+        assert (decoded(deep, form) == wanted).all()
+        assert (decoded(deep // 257 // 4 * 257, form) == wanted // 4).all()  # a dark one stays dark
+    assert (decoded(wanted.astype(np.int32) * 257, "TIFF") == wanted).all() and (decoded(wanted.astype(np.float32) / 255, "TIFF") == wanted).all()
+    assert decoded(np.zeros((16, 16), np.float32), "TIFF").max() == 0
+    turned = Image.Exif()
+    turned[0x0112] = 8
+    assert (decoded(deep, "PNG", exif=turned) == np.rot90(wanted)).all()
+    assert decoded(deep, "PNG", transparency=0)[0, 0] == 255
 
 
 def test_kinds() -> None:
@@ -136,7 +178,7 @@ def test_pool_draws_its_shares_and_takes_in_what_arrives(folder: Path, tmp_path:
     (path,), _ = data.pack([folder], tmp_path / "shards", graphics=1.0)
     path.rename(arriving / path.name)
     Image.fromarray(photo(400, 800)).save(arriving / "loose.png")
-    assert pool.scan() == len(pool.kinds) - 4 > 2 and pool.scan() == 0
+    assert pool.scan() == len(pool.kinds) - 4 > 2 and pool.scan() == 0 and "from 2 files" in pool.describe()
     random = torch.Generator().manual_seed(1)
     drawn = torch.multinomial(pool.weights, 4000, replacement=True, generator=random).tolist()
     share = {kind: sum(pool.kinds[i] == kind for i in drawn) / 4000 for kind in data.KINDS}
@@ -144,6 +186,56 @@ def test_pool_draws_its_shares_and_takes_in_what_arrives(folder: Path, tmp_path:
     for patch in (128, 256, 384):
         x = pool.draw(3, patch, random)
         assert x.shape == (3, 3, patch, patch) and 0 <= float(x.min()) and float(x.max()) <= 1
+
+
+def test_pool_says_what_it_cannot_take_and_takes_what_changes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    (shard,), _ = data.pack([folder], tmp_path / "shards", graphics=1.0)
+    there = tmp_path / "there"
+    (there / "folder.png").mkdir(parents=True)
+    (there / "gone.png").symlink_to(there / "nowhere")
+    Image.fromarray(photo(100, 300)).save(there / "small.png")
+    (there / "damaged.jpg").write_bytes(b"no picture")
+    with tarfile.open(shard) as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar}
+    for name, change in (("odd.tar", dict(kind="drawing")), ("list.tar", dict(source_sha256=[]))):
+        index = json.loads(members[data.INDEX])
+        index["items"][0] |= change
+        with tarfile.open(there / name, "w") as tar:
+            for member, content in (members | {data.INDEX: json.dumps(index).encode()}).items():
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    (there / "data.tar").write_bytes(shard.read_bytes()[:9000])
+    pool = data.Pool([there])
+    said = capsys.readouterr().err
+    assert not pool.kinds and all(name in said for name in ("small.png: smaller", "damaged.jpg", "unknown kind, drawing", "list.tar", "data.tar")) and "gone" not in said
+    assert pool.scan() == 0 and not capsys.readouterr().err  # said once
+    (there / "data.tar").write_bytes(shard.read_bytes())
+    count = pool.scan()
+    assert count == len(pool.kinds) == len(pool.windows) > 2
+    (other,), _ = data.pack([folder], tmp_path / "other", per_picture=1, kind="photo")  # replaced: its windows take the place of the old ones
+    os.replace(other, there / "data.tar")
+    Image.fromarray(photo(384, 384)).save(there / "good.png")
+    assert pool.scan() == len(pool.kinds) == len(pool.windows) == len(pool.weights) and "from 2 files" in pool.describe() and set(pool.kinds) == {"photo"}
+    (there / "data.tar").write_bytes(b"half")  # what is there stays until the new one is whole
+    assert pool.scan() == 0 and "from 2 files" in pool.describe()
+
+
+def test_the_parts_go_to_what_there_is(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    Image.fromarray(np.zeros((384, 384, 3), np.uint8)).save(tmp_path / "flat.png")
+    pool = data.Pool([tmp_path], shares=dict(graphics=0.0, synthetic=0.0))
+    assert pool.kinds == ["graphics"] and pool.weights.tolist() == [1.0]
+    pool = data.Pool([tmp_path], shares=dict(graphics=0.1, synthetic=0.25), synthetic_count=1)
+    assert pool.weights.tolist() == [0.25, 0.75]
+
+
+def test_shards_are_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    (path,), _ = data.pack([folder], tmp_path)
+    with pytest.raises(FileExistsError, match="--name"):
+        data.pack([folder], tmp_path, seed=1)
+    assert data.pack([folder], tmp_path, name="data-2")[0]
 
 
 def test_crops_are_parts_of_windows(tmp_path: Path) -> None:
