@@ -2,8 +2,9 @@
 
     here    python remote.py pack FOLDER... --out PIECES     shards of at most 40 MB (data.py pack; takes its options)
             python remote.py split CHECKPOINT PIECES         a checkpoint in pieces of 15 MB, for the way there
-    there   python remote.py add PIECE...                    take in shards, and pieces of files; a piece may be added twice
-            python remote.py start ARGUMENTS...              start train.py in a session of its own; --data and --out are added
+    there   python remote.py add PIECE...                    take in shards, and pieces of files (or of shards); a piece may be added twice
+            python remote.py start ARGUMENTS...              start train.py in a session of its own; --data and --out are added. An older run becomes
+                                                             run-1 and so on, unless --continue is among the arguments
             python remote.py watch SECONDS                   wait that long, or till the end; show the end of the log, and the GPU
             python remote.py stop                            end the run, everything saved
             python remote.py collect FOLDER [--file last.pt] [--first N]   copy log, curves and the newest ema.pt out, in pieces of 15 MB
@@ -11,12 +12,14 @@
 
 Everything there lies under $AEI_TRAIN_HOME (~/aei-train): data/ (which the trainer scans again every minute, so shards may come while it runs), files/ (joined
 from pieces: `start --resume files/ema.pt`, paths are from there), run/, log. The trainer outlasts the command that started it, not the machine:
-collect as you go. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin: ema.pt has 2, last.pt has 20.
+collect as you go. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin: ema.pt has 2, last.pt has 20. All are of the file as it was
+when its piece 0 was collected.
 """
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -29,6 +32,8 @@ from pathlib import Path
 PIECE = 15_000_000  # bytes
 AT_ONCE = 4         # pieces that `collect` copies
 NAME = re.compile(r"(?P<file>.+)\.(?P<digest>[0-9a-f]{12})\.(?P<number>\d{3})of(?P<count>\d{3})")
+FIRST_LINE = re.compile(r"from step \d+|waiting for the first one")  # of the trainer, where all has gone well
+START_SECONDS = 60
 HERE = Path(__file__).resolve().parent
 
 
@@ -54,6 +59,8 @@ def join(pieces: list[Path], out: Path) -> bool:
     names = {p: NAME.fullmatch(p.name) for p in pieces}
     names = {p: m for p, m in names.items() if m}
     versions = {(m["file"], m["digest"], m["count"]) for m in names.values()}
+    if not versions:
+        raise ValueError(f"there are no pieces of {out.name}")
     if len(versions) != 1:
         raise ValueError(f"these are pieces of {len(versions)} files: {sorted(p.name for p in names)}")
     ((_, digest, count),) = versions
@@ -70,19 +77,26 @@ def join(pieces: list[Path], out: Path) -> bool:
     return True
 
 
-def add(paths: list[Path]) -> None:
+def add(paths: list[Path]) -> int:
     data, pieces, joined = home() / "data", home() / "pieces", home() / "files"
     for folder in (data, pieces, joined):
         folder.mkdir(parents=True, exist_ok=True)
+    failed = 0
     for path in paths:
         match = NAME.fullmatch(path.name)
         target = (pieces if match else data) / path.name
         part = target.with_name("." + target.name)  # hidden from the trainer until it is whole
-        shutil.copyfile(path, part)
-        os.replace(part, target)
-        if match and join(list(pieces.glob(f"{match['file']}.{match['digest']}.*")), joined / match["file"]):
-            print(f"files/{match['file']} is whole")
+        try:
+            shutil.copyfile(path, part)
+            os.replace(part, target)
+            whole = match and (data if match["file"].endswith(".tar") else joined) / match["file"]
+            if whole and join([p for p in pieces.iterdir() if p.name.startswith(f"{match['file']}.{match['digest']}.")], whole):
+                print(f"{whole.relative_to(home())} is whole")
+        except (OSError, ValueError) as e:  # the others are taken in all the same
+            print(f"{path.name}: {e}", file=sys.stderr)
+            failed = 1
     print(f"{len(list(data.glob('*')))} files of data")
+    return failed
 
 
 def running() -> int | None:
@@ -97,20 +111,48 @@ def running() -> int | None:
         return None
 
 
+def aside(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """Move an older run out of the way of a new one: where to, and the arguments, of which those that name its files follow."""
+    run = home() / "run"
+    going_on = any(len(w) > len("--con") and "--continue".startswith(w) for w in arguments)
+    if going_on or not any((run / name).exists() for name in ("last.pt", "log.jsonl")):
+        return None, arguments
+    moved = next(p for n in itertools.count(1) if not (p := home() / f"run-{n}").exists())
+    run.rename(moved)
+    shutil.rmtree(home() / "collected", ignore_errors=True)
+
+    def follow(word: str) -> str:
+        option, equals, value = word.rpartition("=")
+        path = home() / value
+        return option + equals + str(moved / path.relative_to(run)) if path.is_relative_to(run) else word
+
+    return moved, [follow(w) for w in arguments]
+
+
 def start(arguments: list[str]) -> int:
     if running():
         print(f"a run is under way already: process {running()}", file=sys.stderr)
         return 1
     (home() / "data").mkdir(parents=True, exist_ok=True)
+    moved, arguments = aside(arguments)
+    before = (home() / "log").stat().st_size if (home() / "log").exists() else 0
     command = [sys.executable, "-u", str(HERE / "train.py"), "--data", str(home() / "data"), "--out", str(home() / "run"), *arguments]
     with open(home() / "log", "ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home(), start_new_session=True)
     (home() / "pid").write_text(str(process.pid))
-    time.sleep(2)
-    if process.poll() not in (None, 0):
-        print((home() / "log").read_text(errors="replace")[-2000:], file=sys.stderr)
+    end, said, code = time.time() + START_SECONDS, "", None
+    while time.time() < end and code is None and not FIRST_LINE.search(said):
+        time.sleep(0.2)
+        code = process.poll()  # before the log is read, so that what it said last is in there
+        said = (home() / "log").read_bytes()[before:].decode(errors="replace")
+    if code or (code == 0 and not FIRST_LINE.search(said)):
+        print(f"{said[-2000:]}\nthe trainer has ended", file=sys.stderr)
+        if moved and not (home() / "run").exists():
+            moved.rename(home() / "run")
         return 1
-    print(f"started: process {process.pid}")
+    if moved:
+        print(f"the run before is {moved.name} now")
+    print(f"started: process {process.pid}" + ("" if FIRST_LINE.search(said) else f", which has not said anything of its pictures in {START_SECONDS} s: see `watch`"))
     return 0
 
 
@@ -136,13 +178,25 @@ def stop(seconds: float = 60) -> int:
     return int(bool(running()))
 
 
-def collect(out: Path, name: str, first: int) -> None:
+def collect(out: Path, name: str, first: int) -> int:
     out.mkdir(parents=True, exist_ok=True)
     for extra in ("log.jsonl", "curves.png"):
         if (home() / "run" / extra).exists():
             shutil.copyfile(home() / "run" / extra, out / extra)
-    for path in split(home() / "run" / name, out, first, AT_ONCE):
+    source, kept = home() / "run" / name, home() / "collected" / name  # the run goes on writing new ones
+    if first == 0 or not kept.exists():
+        if not source.exists():
+            print(f"run/{name} is not there (yet: the first one comes after --save-minutes)", file=sys.stderr)
+            return 1
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, kept)
+    paths = split(kept, out, first, AT_ONCE)
+    for path in paths:
         print(path.name, path.stat().st_size)
+    left = -(-kept.stat().st_size // PIECE) - first - len(paths)
+    if left > 0:
+        print(f"{left} more from --first {first + len(paths)}")
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -169,18 +223,22 @@ def main(argv: list[str] | None = None) -> int:
     v.add_argument("folder", type=Path)
     v.add_argument("out", type=Path)
     a = p.parse_args(argv)
-    if a.verb == "split":
-        print(*(path.name for path in split(a.file, a.out)), sep="\n")
-    elif a.verb == "add":
-        add(a.pieces)
-    elif a.verb == "watch":
-        watch(a.seconds)
-    elif a.verb == "stop":
-        return stop()
-    elif a.verb == "collect":
-        collect(a.out, a.file, a.first)
-    elif not join([p for p in a.folder.iterdir() if p.name.startswith(a.out.name + ".")], a.out):
-        print("some pieces are missing", file=sys.stderr)
+    try:
+        if a.verb == "split":
+            print(*(path.name for path in split(a.file, a.out)), sep="\n")
+        elif a.verb == "add":
+            return add(a.pieces)
+        elif a.verb == "watch":
+            watch(a.seconds)
+        elif a.verb == "stop":
+            return stop()
+        elif a.verb == "collect":
+            return collect(a.out, a.file, a.first)
+        elif not join([p for p in a.folder.iterdir() if p.name.startswith(a.out.name + ".")], a.out):
+            print("some pieces are missing", file=sys.stderr)
+            return 1
+    except (OSError, ValueError) as e:
+        print(f"{a.verb}: {e}", file=sys.stderr)
         return 1
     return 0
 
