@@ -2,39 +2,53 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import model
-from data import decode
+from data import decode, files, read_shard
 from transforms import Ranges, Recorder, analysis_stages, entropy_stages, hyper_analysis_stages, synthesis_stages, z_context_stages
 
 QUALITIES = (0, 16, 32, 48, 63)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def sample(folder: Path, count: int) -> list[Path]:
-    """`count` pictures of a folder, evenly spread over its sorted paths."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    step = max(1, len(paths) / count)
-    return [paths[int(i * step)] for i in range(min(count, len(paths)))]
+def sample(folder: Path, count: int) -> list[Path | bytes]:
+    """`count` pictures of a folder, evenly spread over its sorted paths: files, or what windows of shards have in them."""
+    pictures: list[tuple[Path, int]] = []
+    for path in files([folder], (*SUFFIXES, ".tar")):
+        pictures += [(path, i) for i in range(sum(1 for _ in read_shard(path)) if path.suffix.lower() == ".tar" else 1)]
+    step = max(1, len(pictures) / count)
+    out: list[Path | bytes] = []
+    for path, chosen in itertools.groupby((pictures[int(i * step)] for i in range(min(count, len(pictures)))), lambda picture: picture[0]):
+        if path.suffix.lower() == ".tar":
+            windows = [data for _, data in read_shard(path)]
+            out += [windows[i] for _, i in chosen]
+        else:
+            out.append(path)
+    return out
 
 
-def digest(paths: list[Path]) -> str:
+def content(picture: Path | bytes) -> bytes:
+    return picture if isinstance(picture, bytes) else picture.read_bytes()
+
+
+def digest(pictures: list[Path | bytes]) -> str:
     """SHA-256 over the contents of the pictures in their order."""
-    return hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in paths)).hexdigest()
+    return hashlib.sha256(b"".join(hashlib.sha256(content(p)).digest() for p in pictures)).hexdigest()
 
 
-def load(path: Path) -> np.ndarray:
+def load(picture: Path | bytes) -> np.ndarray:
     """8-bit picture [3, H, W], extended to multiples of 64 by repeating its edge. (The program lets it fade: format-spec/SPEC.md, section 6.)"""
-    return pad64(read(path))
+    return pad64(read(picture))
 
 
-def read(path: Path) -> np.ndarray:
-    """8-bit picture [3, H, W]."""
-    return decode(path.read_bytes()).transpose(2, 0, 1)
+def read(picture: Path | bytes) -> np.ndarray:
+    """8-bit picture [3, H, W], as training reads it."""
+    return decode(content(picture)).transpose(2, 0, 1)
 
 
 def pad64(picture: np.ndarray) -> np.ndarray:

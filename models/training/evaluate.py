@@ -31,7 +31,7 @@ import export
 import integer
 import model
 import rd
-from data import SUFFIXES, Incomplete, decode, files
+from data import EVALUATION, SUFFIXES, Incomplete, decode, files, pixel_digest
 from verify import float_codec
 
 QUALITIES = "0,8,16,24,32,40,48,56,63"
@@ -133,6 +133,15 @@ def against(ours: dict[str, rd.Curve], anchors: dict[str, dict[str, rd.Curve]]) 
     return sorted(rows, key=lambda r: -r["psnr"]["percent"] if r["psnr"] else 1e9)
 
 
+def unlike(pictures: list[np.ndarray], name: str) -> str | None:
+    """A warning where these are not just the pictures of the evaluation set `name`, which the anchors are named after."""
+    wanted = {n for n in EVALUATION.values() if n.startswith(f"{name}/")}
+    found = [EVALUATION.get(pixel_digest(p.transpose(1, 2, 0))) for p in pictures]
+    if sorted(map(str, found)) == sorted(wanted):
+        return None
+    return f"warning: the anchors are means over {len(wanted) or 'all'} pictures of {name}, and these are others: BD-rates against them say little"
+
+
 def table_text(table: list[dict], rates: list[dict]) -> str:
     def number(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
@@ -223,6 +232,8 @@ def main(argv: list[str] | None = None) -> int:
         return monotone(coder, names, a.out)
     if a.robust:
         return robust(coder, names, model.QUALITIES - 1, a.worst, a.out)
+    if a.anchors and (warning := unlike(pictures, a.anchors.stem)):
+        print(warning, file=sys.stderr)
     rows = curve(coder, names, [int(q) for q in a.qualities.split(",")])
     table, anchors = means(rows), rd.read_curves(a.anchors) if a.anchors else {}
     ours = curves_of(table)

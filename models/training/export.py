@@ -64,7 +64,7 @@ def build(net: model.Codec, header: aem.Header, encoder: aem.EncoderHeader, rang
                      transforms.synthesis_records(net, header, scales), aem.Encoder(encoder, transforms.encoder_records(net, header, encoder, scales)), note)
 
 
-def measure(net: model.Codec, paths: list[Path]) -> Ranges:
+def measure(net: model.Codec, paths: list[Path | bytes]) -> Ranges:
     """Ranges with their margins: PHOTO_MARGIN times what photographs need, or what the synthetic extremes need, but at most EXTREME_MARGIN times what
     photographs need."""
     photographs = calibrate.measure(net, [calibrate.load(p) for p in paths])
@@ -86,7 +86,7 @@ def count_values(built: aem.Model, latents: list[tuple[int, np.ndarray]]) -> lis
     return list(counts)
 
 
-def measure_tables(built: aem.Model, paths: list[Path]) -> None:
+def measure_tables(built: aem.Model, paths: list[Path | bytes]) -> None:
     """Replace the Gaussian tables by those of the values that the encoder codes in photographs. What it codes depends on the tables, so this is done twice."""
     codec = integer.Codec(built)
     pictures = [calibrate.load(p) for p in paths]
@@ -109,7 +109,8 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", type=Path)
     p.add_argument("out", type=Path)
-    p.add_argument("--calibrate", type=Path, metavar="FOLDER", help="photographs to measure the ranges of tensors on; without it 11 fractional bits everywhere")
+    p.add_argument("--calibrate", type=Path, metavar="FOLDER", help="photographs, or shards of them, to measure the ranges of tensors on; "
+                   "without it 11 fractional bits everywhere")
     p.add_argument("--pictures", type=int, default=48, help="how many of them")
     p.add_argument("--name", default="aei1")
     p.add_argument("--entropy", choices=("q9", "calibrated"), default="q9",
@@ -124,6 +125,8 @@ def main() -> None:
     ranges = None
     if a.calibrate:
         paths = calibrate.sample(a.calibrate, a.pictures)
+        if not paths:
+            p.error(f"no pictures in {a.calibrate}")
         note |= {"calibration-pictures": str(len(paths)), "calibration-sha256": calibrate.digest(paths)}
         ranges = measure(net, paths)
     elif a.entropy == "calibrated" or a.tables == "measured":

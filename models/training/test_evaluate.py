@@ -106,7 +106,8 @@ def test_evaluation_writes_its_results(folder: Path, models: tuple[Path, Path], 
     pytest.importorskip("scipy", reason="SciPy is not installed")
     options = ["--qualities", "0,20,40,63", "--anchors", str(CURVES), "--out", str(tmp_path), "--threads", "1"]
     assert evaluate.main([str(folder), "--reference", str(models[0]), *options]) == 0
-    text = capsys.readouterr().out
+    text, warnings = capsys.readouterr()
+    assert "24 pictures of kodak, and these are others" in warnings
     result = json.loads((tmp_path / "evaluation.json").read_text())
     assert result["pictures"] == 2 and [r["quality"] for r in result["means"]] == [0, 20, 40, 63] and len(result["rows"]) == 8
     assert f"| 40 | {result['means'][2]['bpp']:.4f} |" in text
@@ -118,6 +119,16 @@ def test_evaluation_writes_its_results(folder: Path, models: tuple[Path, Path], 
         assert not (tmp_path / "rd.png").exists()
     else:
         assert (tmp_path / "rd.png").stat().st_size > 10_000
+
+
+def test_the_pictures_of_the_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [np.full((3, 8, 9), i, np.uint8) for i in range(3)]
+    listed = {evaluate.pixel_digest(p.transpose(1, 2, 0)): f"set/{i}.png" for i, p in enumerate(pictures)}
+    monkeypatch.setattr(evaluate, "EVALUATION", listed | {"0" * 64: "other/x.png"})
+    assert evaluate.unlike(pictures[::-1], "set") is None
+    for others in (pictures[:2], [*pictures, pictures[0]], [*pictures[:2], np.zeros((3, 9, 9), np.uint8)]):
+        assert "3 pictures of set" in evaluate.unlike(others, "set")
+    assert evaluate.unlike(pictures, "unknown")
 
 
 PROGRAM = """#!{python}

@@ -4,21 +4,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 import numpy as np
+from PIL import Image
 
 import aem
 import calibrate
+import data
 import integer
 import model
 import quantise
 import tables
 import tiny
 import transforms
+from test_data import photo
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -290,6 +294,20 @@ def test_measured_tables_cost_least_for_what_was_measured() -> None:
     s = tables.sigma(20)
     middles = [t[len(t) // 2 - 3:len(t) // 2 + 2] for t in (tables.measured_table(np.zeros(1, np.int64), s), tables.best_table(s))]
     assert np.abs(np.subtract(*middles)).max() < 400
+
+
+def test_calibration_pictures_come_from_folders_and_shards(tmp_path: Path) -> None:
+    Image.fromarray(photo(400, 500)).save(tmp_path / "a.png")
+    Image.fromarray(photo(800, 800, 2)).save(tmp_path / "b.png")
+    files = calibrate.sample(tmp_path, 48)
+    assert files == [tmp_path / "a.png", tmp_path / "b.png"] and calibrate.load(files[0]).shape == (3, 448, 512)
+    data.pack([tmp_path], tmp_path / "shards", per_picture=4)
+    windows = calibrate.sample(tmp_path / "shards", 48)
+    assert len(windows) > 2 and all(calibrate.load(w).shape == (3, 384, 384) for w in windows)
+    assert calibrate.sample(tmp_path / "shards", 2) == [windows[0], windows[len(windows) // 2]]
+    assert calibrate.sample(tmp_path, 48) == [*files, *windows] and len(calibrate.digest([*files, *windows])) == 64
+    (tmp_path / "empty").mkdir()
+    assert calibrate.sample(tmp_path / "empty", 48) == []
 
 
 def test_stages_name_every_tensor_once() -> None:
