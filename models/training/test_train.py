@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -427,11 +429,62 @@ def test_minutes_may_change(tmp_path: Path, pictures: Path, capsys: pytest.Captu
 
 
 def test_what_an_exception_ends_is_saved(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.Pool, "scan", lambda self, scan=train.Pool.scan: 1 / 0 if self.kinds[2:] else scan(self))
+    monkeypatch.setattr(train.Pool, "find", lambda self, find=train.Pool.find: 1 / 0 if self.kinds[2:] else find(self))
     monkeypatch.setattr(train, "SCAN_SECONDS", 0)
     with pytest.raises(ZeroDivisionError):
-        train.main(short(tmp_path / "run", pictures))
-    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == 1
+        train.main(short(tmp_path / "run", pictures, "--steps", "1000000"))
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] >= 1
+
+
+def test_pictures_are_read_and_checkpoints_written_beside_the_training(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                       capsys: pytest.CaptureFixture) -> None:
+    arriving, threads, written = tmp_path / "arriving", [], []
+    shutil.copytree(pictures, arriving)
+    monkeypatch.setattr(train, "SCAN_SECONDS", 0)
+    find, advance, write = train.Pool.find, train.Trainer.advance, train.write
+
+    def find_in(pool: Pool):
+        threads.append(threading.get_ident())
+        return find(pool)
+
+    def one_step(t: train.Trainer, pool: Pool):
+        if t.step == 1:
+            Image.fromarray(photo(384, 768, 5)).save(arriving / "new.png")
+        elif pool.kinds.count("photo") == 4 and len(written) > 1:
+            t.a.steps = t.step + 1
+        return advance(t, pool)
+
+    def write_and_look(state: dict, out: Path) -> None:
+        before = {k: v.clone() for k, v in state["net"].items()}
+        write(state, out)
+        written.append(all(torch.equal(v, state["net"][k]) for k, v in before.items()) and threading.get_ident())
+
+    monkeypatch.setattr(train.Pool, "find", find_in)
+    monkeypatch.setattr(train.Trainer, "advance", one_step)
+    monkeypatch.setattr(train, "write", write_and_look)
+    train.main(short(tmp_path / "run", arriving, "--steps", "1000", "--save-minutes", "0"))
+    here = threading.get_ident()
+    assert threads[0] == here and here not in threads[1:] and "6 windows (4 photo, 0 graphics, 2 synthetic) from 3 files" in capsys.readouterr().out
+    assert written[-1] == here and all(written) and here not in written[:-1]
+    last = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert last["step"] == curves.rows(tmp_path / "run")[-1]["step"] + last["step"] % 2 < 1000
+
+
+def test_a_copied_checkpoint_stays(tmp_path: Path, pictures: Path) -> None:
+    """A run that goes on from a copy is the one that was copied, whatever the old one did meanwhile."""
+    a = arguments(tmp_path, pictures)
+    pool = pool_of(a)
+    t = train.Trainer(a)
+    for _ in range(2):
+        t.advance(pool)
+    state = train.in_memory(t.checkpoint())
+    for _ in range(2):
+        t.advance(pool)
+    train.write(state, tmp_path)
+    again = train.Trainer.going_on(train.arguments(["--out", str(tmp_path), "--continue", "--device", "cpu"]), torch.load(tmp_path / "last.pt", weights_only=True))
+    for _ in range(2):
+        again.advance(pool)
+    assert again.step == t.step == 4 and torch.equal(weights(again), weights(t))
 
 
 def test_what_cannot_be_is_said_at_the_start(tmp_path: Path, pictures: Path) -> None:

@@ -20,6 +20,7 @@ import math
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import torch
@@ -336,15 +337,28 @@ class Trainer:
         return dict(config=self.net.config, net=self.net.state_dict(), ema=ema, optimiser=self.optimiser.state_dict(), step=self.step, run=run)
 
     def save(self, out: Path) -> None:
-        state = self.checkpoint()
-        small = dict(config=state["config"], net={k: v.half().cpu() for k, v in state["ema"].items()}, step=self.step)
-        for name, content in (("last.pt", state), ("ema.pt", small)):
-            torch.save(content, out / (name + ".part"))
-            os.replace(out / (name + ".part"), out / name)
-        try:
-            curves.plot([out], out / "curves.png")
-        except Exception as e:  # a picture is not worth a run
-            print(f"no curves: {type(e).__name__}: {e}", flush=True)
+        write(self.checkpoint(), out)
+
+
+def in_memory(state: object) -> object:
+    """A copy of a checkpoint that training does not change, and that a thread can write without touching the device."""
+    if isinstance(state, dict):
+        return {k: in_memory(v) for k, v in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(in_memory(v) for v in state)
+    return state.detach().to("cpu", copy=True) if isinstance(state, torch.Tensor) else state
+
+
+def write(state: dict, out: Path) -> None:
+    """last.pt, ema.pt and curves.png."""
+    small = dict(config=state["config"], net={k: v.half().cpu() for k, v in state["ema"].items()}, step=state["step"])
+    for name, content in (("last.pt", state), ("ema.pt", small)):
+        torch.save(content, out / (name + ".part"))
+        os.replace(out / (name + ".part"), out / name)
+    try:
+        curves.plot([out], out / "curves.png")
+    except Exception as e:  # a picture is not worth a run
+        print(f"no curves: {type(e).__name__}: {e}", flush=True)
 
 
 def without(what: str, e: Exception) -> None:
@@ -490,6 +504,8 @@ def main(argv: list[str] | None = None) -> None:
     handlers = {s: signal.signal(s, lambda number, _frame: stop.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
     sums = Sums(a.device)
     saved = scanned = time.time()
+    beside = ThreadPoolExecutor(2)  # reads what has come, and writes: a GPU would do hundreds of steps meanwhile
+    finding = saving = None
     try:
         with open(a.out / "log.jsonl", "a") as log:
             while t.progress < 1 and not stop:
@@ -504,14 +520,21 @@ def main(argv: list[str] | None = None) -> None:
                     log.flush()
                 now = time.time()
                 if now - saved > 60 * a.save_minutes:
-                    t.save(a.out)
-                    saved = time.time()
-                if now - scanned > SCAN_SECONDS:
-                    if pool.scan():
+                    if saving:
+                        saving.result()  # or what went wrong
+                    saving, saved = beside.submit(write, in_memory(t.checkpoint()), a.out), now
+                if finding is None and now - scanned > SCAN_SECONDS:
+                    finding = beside.submit(pool.find)
+                elif finding and finding.done():
+                    if pool.take(finding.result()):
                         print(pool.describe(), flush=True)
-                    scanned = time.time()
+                    finding, scanned = None, now
     finally:  # what an exception ends is saved too
+        pool.closed = True
+        if saving:
+            wait([saving])
         t.save(a.out)
+        beside.shutdown(wait=False)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     print(f"{'stopped' if stop else 'done'} at step {t.step}, {t.skipped} steps skipped", flush=True)
