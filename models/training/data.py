@@ -348,10 +348,10 @@ class Pool:
         self.take(Found(kinds=["synthetic"] * len(made), sources=[None] * len(made), windows=stacked(made) if made else None))
         self.scan()
 
-    def find(self) -> Found:
+    def find(self, workers: int = min(8, os.cpu_count() or 1)) -> Found:
         """Read pictures and shards that have come or changed since the last time. Changes nothing and leaves the device alone, so that a thread can do it while
-        training goes on."""
-        found, windows, workers = Found(), [], min(8, os.cpu_count() or 1)
+        training goes on; with few workers, it goes on as fast."""
+        found, windows = Found(), []
         for path in files(self.folders, (*SUFFIXES, ".tar")):
             try:
                 status = path.stat()

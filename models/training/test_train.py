@@ -429,7 +429,7 @@ def test_minutes_may_change(tmp_path: Path, pictures: Path, capsys: pytest.Captu
 
 
 def test_what_an_exception_ends_is_saved(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.Pool, "find", lambda self, find=train.Pool.find: 1 / 0 if self.kinds[2:] else find(self))
+    monkeypatch.setattr(train.Pool, "find", lambda self, *_, find=train.Pool.find: 1 / 0 if self.kinds[2:] else find(self))
     monkeypatch.setattr(train, "SCAN_SECONDS", 0)
     with pytest.raises(ZeroDivisionError):
         train.main(short(tmp_path / "run", pictures, "--steps", "1000000"))
@@ -443,9 +443,9 @@ def test_pictures_are_read_and_checkpoints_written_beside_the_training(tmp_path:
     monkeypatch.setattr(train, "SCAN_SECONDS", 0)
     find, advance, write = train.Pool.find, train.Trainer.advance, train.write
 
-    def find_in(pool: Pool):
+    def find_in(pool: Pool, *workers: int):
         threads.append(threading.get_ident())
-        return find(pool)
+        return find(pool, *workers)
 
     def one_step(t: train.Trainer, pool: Pool):
         if t.step == 1:

@@ -524,7 +524,7 @@ def main(argv: list[str] | None = None) -> None:
                         saving.result()  # or what went wrong
                     saving, saved = beside.submit(write, in_memory(t.checkpoint()), a.out), now
                 if finding is None and now - scanned > SCAN_SECONDS:
-                    finding = beside.submit(pool.find)
+                    finding = beside.submit(pool.find, 2)
                 elif finding and finding.done():
                     if pool.take(finding.result()):
                         print(pool.describe(), flush=True)
