@@ -441,6 +441,7 @@ def test_pictures_are_read_and_checkpoints_written_beside_the_training(tmp_path:
     arriving, threads, written = tmp_path / "arriving", [], []
     shutil.copytree(pictures, arriving)
     monkeypatch.setattr(train, "SCAN_SECONDS", 0)
+    monkeypatch.setattr(curves, "plot", lambda *_: None)
     find, advance, write = train.Pool.find, train.Trainer.advance, train.write
 
     def find_in(pool: Pool, *workers: int):

@@ -491,6 +491,7 @@ def main(argv: list[str] | None = None) -> None:
         (a.out / "minutes").unlink(missing_ok=True)  # it was for another run, or for less than is asked for now
     pool = Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed, a.vary)
     print(f"{pool.describe()}; {a.device}, {sum(w.numel() for w in t.weights) / 1e6:.2f} M parameters, from step {t.step}", flush=True)
+    new_minutes(a)
     if set(pool.kinds) <= {"synthetic"}:
         print(f"no picture to train on in {', '.join(map(str, a.data))}: waiting for the first one", flush=True)
     while set(pool.kinds) <= {"synthetic"}:
