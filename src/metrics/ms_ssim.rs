@@ -11,8 +11,8 @@ use crate::Result;
 const WEIGHTS: [f64; 5] = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333];
 const WINDOW: usize = 11;
 const SIGMA: f64 = 1.5;
-const C1: f32 = (0.01 * 255.0) * (0.01 * 255.0);
-const C2: f32 = (0.03 * 255.0) * (0.03 * 255.0);
+const C1: f64 = (0.01 * 255.0) * (0.01 * 255.0);
+const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
 
 /// Sides under this many pixels are too small for five scales.
 pub const MS_SSIM_MIN_SIDE: u32 = ((WINDOW as u32 - 1) << 4) + 1;
@@ -31,9 +31,9 @@ pub fn ms_ssim(original: &Rgb<'_>, coded: &Rgb<'_>) -> Result<Option<f64>> {
     Ok(Some(sum / 3.0))
 }
 
-/// A similarity `x` as dB: -10 log10(1 - x), which tells values close to 1 apart.
+/// A similarity `x` as dB: -10 log10(1 - x), which tells values close to 1 apart. Infinite for 1.
 pub fn decibels(similarity: f64) -> f64 {
-    -10.0 * (1.0 - similarity).log10()
+    -10.0 * (1.0 - similarity).max(0.0).log10()
 }
 
 fn channel(width: usize, height: usize, a: Vec<f32>, b: Vec<f32>) -> f64 {
@@ -47,25 +47,59 @@ fn channel(width: usize, height: usize, a: Vec<f32>, b: Vec<f32>) -> f64 {
             (a, b) = (a.halved(), b.halved());
         }
     }
-    product
+    // Rounding may lead a little above 1.
+    product.min(1.0)
 }
 
 /// Means of SSIM and of its product of contrast and structure.
+///
+/// In double precision: a variance is a small difference of large squares where a picture is bright and flat. One row at a time, so that this takes no memory.
 fn single_scale(a: &Plane, b: &Plane) -> (f64, f64) {
-    let square = |x: &Plane, y: &Plane| Plane { width: x.width, height: x.height, data: x.data.iter().zip(&y.data).map(|(x, y)| x * y).collect() };
-    let [mean_a, mean_b, aa, bb, ab] = [a.blurred(), b.blurred(), square(a, a).blurred(), square(b, b).blurred(), square(a, b).blurred()];
+    let taps = window();
+    let (columns, rows) = (a.width - WINDOW + 1, a.height - WINDOW + 1);
+    // Of both planes, of the sum of their squares and of their product: sums over the window's rows, then over its columns too.
+    let mut down: [Vec<f64>; 4] = std::array::from_fn(|_| vec![0.0; a.width]);
+    let mut means: [Vec<f64>; 4] = std::array::from_fn(|_| vec![0.0; columns]);
     let (mut ssim, mut contrast) = (0.0, 0.0);
-    for i in 0..mean_a.data.len() {
-        let (ma, mb) = (mean_a.data[i], mean_b.data[i]);
-        let (var_a, var_b, cov) = (aa.data[i] - ma * ma, bb.data[i] - mb * mb, ab.data[i] - ma * mb);
-        let cs = (2.0 * cov + C2) / (var_a + var_b + C2);
-        contrast += f64::from(cs);
-        ssim += f64::from(cs * (2.0 * ma * mb + C1) / (ma * ma + mb * mb + C1));
+    for y in 0..rows {
+        down.iter_mut().for_each(|line| line.fill(0.0));
+        let [sum_a, sum_b, sum_squares, sum_products] = down.each_mut().map(|line| &mut line[..a.width]);
+        for (k, tap) in taps.iter().enumerate() {
+            let (line_a, line_b) = (&a.line(y + k)[..a.width], &b.line(y + k)[..a.width]);
+            for x in 0..a.width {
+                let (a, b) = (f64::from(line_a[x]), f64::from(line_b[x]));
+                sum_a[x] += tap * a;
+                sum_b[x] += tap * b;
+                sum_squares[x] += tap * (a * a + b * b);
+                sum_products[x] += tap * (a * b);
+            }
+        }
+        for (mean, line) in means.iter_mut().zip(&down) {
+            mean.fill(0.0);
+            for (k, tap) in taps.iter().enumerate() {
+                mean.iter_mut().zip(&line[k..]).for_each(|(mean, value)| *mean += tap * value);
+            }
+        }
+        let [mean_a, mean_b, squares, products] = &means;
+        for (((ma, mb), squares), product) in mean_a.iter().zip(mean_b).zip(squares).zip(products) {
+            let (square, both) = (ma * ma + mb * mb, ma * mb);
+            let cs = (2.0 * (product - both) + C2) / (squares - square + C2);
+            contrast += cs;
+            ssim += cs * (2.0 * both + C1) / (square + C1);
+        }
     }
-    let count = mean_a.data.len() as f64;
+    let count = (columns * rows) as f64;
     (ssim / count, contrast / count)
 }
 
+/// The Gaussian, with a sum of 1.
+fn window() -> [f64; WINDOW] {
+    let taps: [f64; WINDOW] = std::array::from_fn(|i| (-(i as f64 - 5.0).powi(2) / (2.0 * SIGMA * SIGMA)).exp());
+    let sum: f64 = taps.iter().sum();
+    taps.map(|tap| tap / sum)
+}
+
+/// Samples, and means of them: numbers that `f32` holds without error.
 struct Plane {
     width: usize,
     height: usize,
@@ -73,28 +107,8 @@ struct Plane {
 }
 
 impl Plane {
-    /// Gaussian blur where the whole window fits.
-    fn blurred(&self) -> Plane {
-        let mut taps: [f64; WINDOW] = std::array::from_fn(|i| (-(i as f64 - 5.0).powi(2) / (2.0 * SIGMA * SIGMA)).exp());
-        let sum: f64 = taps.iter().sum();
-        taps.iter_mut().for_each(|t| *t /= sum);
-        let taps = taps.map(|t| t as f32);
-
-        let (width, height) = (self.width - WINDOW + 1, self.height - WINDOW + 1);
-        let mut down = vec![0f32; self.width * height];
-        for (y, out) in down.chunks_exact_mut(self.width).enumerate() {
-            for (k, tap) in taps.iter().enumerate() {
-                let line = &self.data[(y + k) * self.width..][..self.width];
-                out.iter_mut().zip(line).for_each(|(o, v)| *o += tap * v);
-            }
-        }
-        let mut data = vec![0f32; width * height];
-        for (out, line) in data.chunks_exact_mut(width).zip(down.chunks_exact(self.width)) {
-            for (k, tap) in taps.iter().enumerate() {
-                out.iter_mut().zip(&line[k..]).for_each(|(o, v)| *o += tap * v);
-            }
-        }
-        Plane { width, height, data }
+    fn line(&self, y: usize) -> &[f32] {
+        &self.data[y * self.width..][..self.width]
     }
 
     /// Means of 2 x 2 samples.

@@ -142,3 +142,22 @@ fn bd_rate_of_simple_curves() {
     assert_eq!(bd_rate(&curve(1.0), &curve(1.0).map(|(r, q)| (r, q + 100.0)), 0.8), None);
     assert!(bd_rate(&curve(1.0), &[curve(1.0).as_slice(), &[(9.0, f64::INFINITY)]].concat(), 0.8).is_some());
 }
+
+/// Values of a program in numpy, in double precision, that takes variances about another point.
+#[test]
+fn ms_ssim_of_bright_and_flat_pictures() {
+    let flat = |width: u32, height: u32, value: u8| Picture::gray(width, height, vec![value; (width * height) as usize]).unwrap();
+    let spots = |level: u8, spot: &dyn Fn(u32, u32) -> bool| {
+        let samples = (0..176).flat_map(|y| (0..180).map(move |x| (x, y))).map(|(x, y)| level + u8::from(spot(x, y))).collect();
+        Picture::gray(180, 176, samples).unwrap()
+    };
+    for (a, b, similarity, db) in [
+        (flat(200, 200, 250), flat(200, 200, 251), 0.9999987084181065, 58.88878),
+        (flat(180, 176, 254), spots(254, &|x, y| (x * 7 + y * 13) % 97 == 0), 0.9999774407895331, 46.46676),
+        (flat(180, 176, 253), spots(253, &|x, y| (x, y) == (77, 90)), 0.9999999029363303, 70.12943),
+    ] {
+        let ours = ms_ssim(&Rgb::new(&a), &Rgb::new(&b)).unwrap().unwrap();
+        assert!((ours - similarity).abs() < 1e-12 && (decibels(ours) - db).abs() < 1e-4, "{ours}: {} dB, not {db}", decibels(ours));
+    }
+    assert_eq!(decibels(1.0 + 1e-9), f64::INFINITY);
+}
