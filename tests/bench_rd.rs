@@ -61,7 +61,7 @@ fn measures_reports_and_resumes() {
     }
 
     // What is lost is measured again, and nothing else.
-    fs::write(folder.join("report/results.csv"), rows[..rows.len() - 3].join("\n")).unwrap();
+    fs::write(folder.join("report/results.csv"), rows[..rows.len() - 3].join("\n") + "\n").unwrap();
     let output = bench(folder, &["--codecs", "aei,jpeg,mozjpeg", "--anchors", anchors]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("29 of 32 measurements"), "{output:?}");
     let again = fs::read_to_string(folder.join("report/results.csv")).unwrap();
@@ -112,4 +112,68 @@ fn a_missing_tool_is_said_and_skipped() {
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(["dwebp", "avifdec", "djxl"].iter().all(|tool| said.contains(&format!("{tool} is not installed: left out"))), "{said}");
+}
+
+#[test]
+fn foreign_folders_stay_as_they_are() {
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let refused = |what: &str| {
+        let output = run(place.path(), &["--codecs", "jpeg"]);
+        assert!(output.status.code() == Some(3) && String::from_utf8_lossy(&output.stderr).contains(what), "{output:?}");
+    };
+    // A command line that is refused makes no folder.
+    assert_eq!(run(place.path(), &["--codecs", "jpeg", "--against", "webp"]).status.code(), Some(2));
+    assert!(!place.path().join("report").exists());
+    fs::create_dir(place.path().join("report")).unwrap();
+    let (text, table) = (place.path().join("report/README.md"), place.path().join("report/results.csv"));
+    fs::write(&text, "mine").unwrap();
+    refused("no results.csv of an earlier report");
+    fs::write(&table, "city,people\nUlm,130000\n").unwrap();
+    refused("is left as it is");
+    assert_eq!((fs::read_to_string(&text).unwrap().as_str(), fs::read_to_string(&table).unwrap().as_str()), ("mine", "city,people\nUlm,130000\n"));
+}
+
+/// Programs that are called as cwebp and dwebp are, and store and load the picture as it is.
+#[cfg(unix)]
+fn fake_webp(folder: &Path, script: &str) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let tools = folder.join("tools");
+    fs::create_dir_all(&tools).unwrap();
+    for name in ["cwebp", "dwebp"] {
+        let path = tools.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    tools.to_str().unwrap().into()
+}
+
+#[cfg(unix)]
+fn with_tools(folder: &Path, tools: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aei"));
+    let path = format!("{tools}:/usr/bin:/bin");
+    command.current_dir(folder).env("PATH", path).args(["bench", "rd", "pictures", "-o", "report"]).args(arguments).output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn rows_of_other_settings_stay_and_are_used() {
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let folder = place.path();
+    // `-q N IN -o OUT` and `-quiet -ppm IN -o OUT`: the third last word is the input, the last the output.
+    let copies = r#"case $1 in -version) echo 1.0 ;; *) while [ $# -gt 3 ]; do shift; done; cp "$1" "$3" ;; esac"#;
+    let tools = fake_webp(folder, copies);
+    let rows = || fs::read_to_string(folder.join("report/results.csv")).unwrap().lines().count();
+    let output = with_tools(folder, &tools, &["--codecs", "jpeg,webp", "--points", "4"]);
+    assert!(output.status.success() && rows() == 1 + 2 * 8, "{output:?}");
+    // Without the tool and with another ladder, the settings are those that were measured.
+    let output = with_tools(folder, "/nowhere", &["--codecs", "jpeg,webp", "--points", "3", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["codecs"][1]["codec"], "webp");
+    // The ends of both ladders are the same.
+    assert_eq!(rows(), 1 + 2 * 8 + 2);
+    let text = fs::read_to_string(folder.join("report/README.md")).unwrap();
+    assert!(text.contains("| WebP | libwebp 1.0 | -q; -m 6 | 0, 32, 75, 97 |"), "{text}");
 }

@@ -147,6 +147,15 @@ impl Codec {
         ladder
     }
 
+    /// Settings that were measured, sorted by number, from small files to good pictures.
+    pub(super) fn in_order(self, mut settings: Vec<f64>) -> Vec<f64> {
+        let knots = self.knots();
+        if knots[0] > knots[knots.len() - 1] {
+            settings.reverse();
+        }
+        settings
+    }
+
     fn extension(self) -> &'static str {
         match self {
             Self::Aei | Self::AeiEffort | Self::AeiVisual => "aei",
@@ -247,6 +256,9 @@ fn first_word(text: &str) -> &str {
 /// What a tool says about its version.
 fn ask(tool: &str, argument: &str) -> Result<String, String> {
     let output = Command::new(tool).arg(argument).stdin(Stdio::null()).output().map_err(|_| format!("{tool} is not installed"))?;
+    if !output.status.success() {
+        return Err(format!("{tool} does not work ({tool} {argument}: {})", output.status));
+    }
     let text = [output.stdout, output.stderr].concat();
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::codecs::{Aei, Codec, Family};
 use super::measure::{Entry, Source, Task};
 use super::report::{self, Report};
-use super::results::{Results, Row};
+use super::results::{Earlier, Row};
 use super::summary::{Anchors, MetricChoice, Summary};
 use crate::commands::{Common, Session};
 use crate::failure::{At as _, Cause, Failure};
@@ -24,8 +24,8 @@ use crate::paths::{self, Place};
 /// Measure size against quality, and draw the curves
 ///
 /// Every picture goes through every codec at a ladder of settings; the decoded file is compared with the original. Results are kept in results.csv as they
-/// come: a run that was stopped goes on where it was, and only what has changed (pictures, settings, versions, the model) is measured again. WebP, AVIF and
-/// JPEG XL need their reference tools: cwebp and dwebp, avifenc and avifdec, cjxl and djxl.
+/// come, those of earlier runs too: a run that was stopped goes on where it was, and only what has changed (pictures, settings, versions, the model) is
+/// measured again. WebP, AVIF and JPEG XL need their reference tools: cwebp and dwebp, avifenc and avifdec, cjxl and djxl.
 #[derive(Args)]
 #[command(after_help = crate::failure::exit_codes_help())]
 pub(crate) struct Rd {
@@ -50,7 +50,7 @@ pub(crate) struct Rd {
     /// Measure time as well: one process after the other, nothing else meanwhile
     #[arg(long)]
     timing: bool,
-    /// Folder for the report
+    /// Folder for the report: a new one, or that of an earlier report, which is replaced
     #[arg(short, long, value_name = "DIR", default_value = "report")]
     output: PathBuf,
     #[command(flatten)]
@@ -62,12 +62,13 @@ impl Rd {
         let console = &session.console;
         let aei = self.aei(session)?;
         let anchors = self.anchors.as_deref().map(Anchors::read).transpose()?.unwrap_or_default();
+        let earlier = Earlier::read(&self.output)?;
         let work = tempfile::tempdir().at("temporary folder")?;
         let (sources, not_read) = self.sources(session, work.path())?;
-        fs::create_dir_all(&self.output).at(self.output.display())?;
-        let results = Results::open(&self.output.join("results.csv"))?;
-        let entries = self.entries(session, &aei, &results);
+        let entries = self.entries(session, &aei, &earlier, &sources);
         let against = self.against(&entries)?;
+        // From here on the folder is written to.
+        let results = earlier.start()?;
 
         let tasks: Vec<Task<'_>> = sources
             .iter()
@@ -108,7 +109,7 @@ impl Rd {
         for failure in &failures {
             console.failure(None, failure);
         }
-        results.finish(&rows, |row| sources.iter().any(|source| source.digest == row.digest) && entries.iter().any(|entry| entry.codec.id() == row.codec))?;
+        results.finish(&rows)?;
 
         let summary = Summary::new(&rows, &entries, &self.metrics, against, anchors, not_read)?;
         let report = Report { summary: &summary, sources: &sources, entries: &entries, aei: &aei, work: work.path(), command: self.command_line() };
@@ -141,23 +142,26 @@ impl Rd {
     }
 
     /// The codecs that can take part; says which cannot.
-    fn entries(&self, session: &Session, aei: &Aei, results: &Results) -> Vec<Entry> {
+    fn entries(&self, session: &Session, aei: &Aei, earlier: &Earlier, sources: &[Source]) -> Vec<Entry> {
+        let digests = sources.iter().map(|source| &*source.digest).collect();
         let mut entries: Vec<Entry> = Vec::new();
         for codec in self.codecs.iter().flat_map(|family| family.codecs()) {
             if entries.iter().any(|entry| entry.codec == *codec) {
                 continue;
             }
-            let (installed, recorded) = match codec.version(aei) {
-                Ok(version) => (true, Some((version, codec.settings().to_owned()))),
+            let wanted = codec.ladder(self.points);
+            match codec.version(aei) {
+                Ok(version) => entries.push(Entry { codec: *codec, version, settings: codec.settings().to_owned(), ladder: wanted, installed: true }),
                 Err(missing) => {
-                    let recorded = results.recorded(codec.id());
-                    let consequence = recorded.as_ref().map_or("left out".to_owned(), |(version, _)| format!("earlier results of {version} are used"));
+                    let recorded = earlier.recorded(codec.id(), &digests);
+                    let consequence = recorded.as_ref().map_or("left out".to_owned(), |(version, ..)| format!("earlier results of {version} are used"));
                     session.console.notice(codec.name(), format_args!("{missing}: {consequence}"));
-                    (false, recorded)
+                    if let Some((version, settings, there)) = recorded {
+                        // Other settings than those that are asked for are better than none.
+                        let ladder = if wanted.iter().all(|setting| there.contains(setting)) { wanted } else { codec.in_order(there) };
+                        entries.push(Entry { codec: *codec, version, settings, ladder, installed: false });
+                    }
                 }
-            };
-            if let Some((version, settings)) = recorded {
-                entries.push(Entry { codec: *codec, version, settings, ladder: codec.ladder(self.points), installed });
             }
         }
         entries
