@@ -177,3 +177,43 @@ fn rows_of_other_settings_stay_and_are_used() {
     let text = fs::read_to_string(folder.join("report/README.md")).unwrap();
     assert!(text.contains("| WebP | libwebp 1.0 | -q; -m 6 | 0, 32, 75, 97 |"), "{text}");
 }
+
+#[test]
+fn the_model_may_come_by_a_pipe_and_the_environment_has_no_say() {
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let model = fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/format-spec/vectors/tiny.aem")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aei"));
+    command.current_dir(place.path()).env("AEI_DEVICE", "ort-cpu").env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so").stdin(model);
+    let output = command.args(["bench", "rd", "pictures", "-o", "report", "--codecs", "aei,jpeg", "--points", "3", "--model", "-"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Whatever ends the program, its folder for files on the way goes.
+#[cfg(unix)]
+#[test]
+fn nothing_is_left_when_it_is_stopped() {
+    use std::time::{Duration, Instant};
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let tools = fake_webp(place.path(), r#"case $1 in -version) echo 1.0 ;; *) sleep 1 ;; esac"#);
+    for signal in ["INT", "KILL"] {
+        let temporary = place.path().join(signal);
+        fs::create_dir(&temporary).unwrap();
+        let entries = || fs::read_dir(&temporary).unwrap().count();
+        let wait = |what: &dyn Fn() -> bool| {
+            let started = Instant::now();
+            while !what() {
+                assert!(started.elapsed() < Duration::from_secs(60), "SIG{signal}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aei"));
+        command.current_dir(place.path()).env("PATH", format!("{tools}:/usr/bin:/bin")).env("TMPDIR", &temporary);
+        let mut child = command.args(["bench", "rd", "pictures", "--codecs", "jpeg,webp", "-Q"]).spawn().unwrap();
+        wait(&|| place.path().join("report/results.csv").is_file() && entries() > 0);
+        assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+        assert!(!child.wait().unwrap().success());
+        wait(&|| entries() == 0);
+    }
+}

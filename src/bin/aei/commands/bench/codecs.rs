@@ -1,10 +1,12 @@
 //! The codecs that are compared: how each is called, at which settings, and whether it is installed.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
+
+use super::measure::Source;
 
 /// What `--codecs` chooses from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,8 +115,8 @@ impl Codec {
             Self::Mozjpeg420 => "quality; 4:2:0, progressive, trellis, optimised scans",
             Self::Mozjpeg444 => "quality; 4:4:4, progressive, trellis, optimised scans",
             Self::Webp => "-q; -m 6",
-            Self::Avif => "cq-level; -s 6 -y 444 -a end-usage=q -a tune=psnr",
-            Self::AvifSsim => "cq-level; -s 6 -y 444 -a end-usage=q -a tune=ssim",
+            Self::Avif => "cq-level; -s 6 -y 444 (gray: 400) -a end-usage=q -a tune=psnr",
+            Self::AvifSsim => "cq-level; -s 6 -y 444 (gray: 400) -a end-usage=q -a tune=ssim",
             Self::Jxl => "-d; -e 7",
         }
     }
@@ -166,12 +168,28 @@ impl Codec {
         }
     }
 
-    /// Encodes a PNG with one thread. Ours is not to store samples as they are: curves are about what the networks do.
-    pub(super) fn encode(self, aei: &Aei, setting: f64, input: &Path, output: &Path) -> Vec<OsString> {
-        let (number, file) = (setting.to_string(), output);
+    /// Encodes a picture's PNG with one thread. Ours is not to store samples as they are: curves are about what the networks do.
+    pub(super) fn encode(self, aei: &Aei, setting: f64, source: &Source, file: &Path) -> Vec<OsString> {
+        let (number, input) = (setting.to_string(), &source.png);
         let avif = |tune: &str| {
             let level = format!("cq-level={number}");
-            let mut line = words!["avifenc", "-j", "1", "-s", "6", "-y", "444", "--min", "0", "--max", "63", "-a", "end-usage=q", "-a", level];
+            let mut line = words![
+                "avifenc",
+                "-j",
+                "1",
+                "-s",
+                "6",
+                "-y",
+                if source.is_gray { "400" } else { "444" },
+                "--min",
+                "0",
+                "--max",
+                "63",
+                "-a",
+                "end-usage=q",
+                "-a",
+                level
+            ];
             line.extend(words!["-a", format!("tune={tune}"), input, file]);
             line
         };
@@ -201,7 +219,7 @@ impl Codec {
     }
 
     /// Names of the coded and of the decoded file. The latter is one that costs little to write.
-    pub(super) fn files(self, folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    pub(super) fn files(self, folder: &Path) -> (PathBuf, PathBuf) {
         let decoded = if matches!(self, Self::Avif | Self::AvifSsim) { "decoded.png" } else { "decoded.ppm" };
         (folder.join("coded").with_extension(self.extension()), folder.join(decoded))
     }
@@ -236,11 +254,14 @@ pub(super) struct Aei {
     pub(super) program: OsString,
     /// With the identity of the model.
     pub(super) version: String,
-    pub(super) model: Option<OsString>,
+    /// A file, where it is not the embedded one.
+    pub(super) model: Option<PathBuf>,
 }
 
 impl Aei {
+    /// Natively, whatever this machine has; pictures that are too large were refused before.
     fn line(&self, mut words: Vec<OsString>) -> Vec<OsString> {
+        words.extend(words!["--exact", "--no-limits"]);
         if let Some(model) = &self.model {
             words.extend(words!["--model", model]);
         }

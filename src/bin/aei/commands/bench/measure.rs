@@ -21,6 +21,7 @@ pub(super) struct Source {
     pub(super) digest: String,
     pub(super) width: u32,
     pub(super) height: u32,
+    pub(super) is_gray: bool,
     /// A PNG without metadata, so that every codec gets the same and stores nothing else.
     pub(super) png: PathBuf,
 }
@@ -93,7 +94,7 @@ pub(super) struct Coded {
 impl Coded {
     pub(super) fn new(aei: &Aei, codec: Codec, setting: f64, source: &Source, folder: &Path) -> Result<Self, Failure> {
         let (file, decoded) = codec.files(folder);
-        let encoding = run(aei, &codec.encode(aei, setting, &source.png, &file))?;
+        let encoding = run(aei, &codec.encode(aei, setting, source, &file))?;
         let bytes = fs::metadata(&file).at(file.display())?.len();
         let decoding = run(aei, &codec.decode(aei, &file, &decoded))?;
         Ok(Self { bytes, picture: read(&decoded)?, encoding, decoding })
@@ -106,14 +107,18 @@ fn run(aei: &Aei, command: &[OsString]) -> Result<Cost, Failure> {
     let output = Command::new(&aei.program)
         .args(["bench", "worker", "measure", "--"])
         .args(command)
+        // What is measured is what the command line says, and no other arithmetic.
+        .env_remove("AEI_DEVICE")
         .stdin(Stdio::null())
         .output()
         .map_err(Failure::from)
         .map_err(|f| f.at(&program))?;
     if !output.status.success() {
+        // Of other programs it is no mistake of ours.
+        let cause = if command.first() == Some(&aei.program) { Cause::Internal } else { Cause::Unsupported };
         let text = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        return Err(Failure::new(Cause::Internal, lines[lines.len().saturating_sub(3)..].join("; ")).at(program));
+        return Err(Failure::new(cause, lines[lines.len().saturating_sub(3)..].join("; ")).at(program));
     }
     serde_json::from_slice(&output.stdout).map_err(|e| Failure::new(Cause::Internal, e.to_string()).at(program))
 }

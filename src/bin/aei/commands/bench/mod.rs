@@ -6,6 +6,7 @@ mod rd;
 mod report;
 mod results;
 mod summary;
+mod work;
 mod worker;
 
 use std::process::ExitCode;

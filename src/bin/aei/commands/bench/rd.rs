@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aei::{FileFormat, Model, Picture};
+use aei::{Channels, FileFormat, Model, Picture};
 use clap::Args;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -17,6 +17,7 @@ use super::measure::{Entry, Source, Task};
 use super::report::{self, Report};
 use super::results::{Earlier, Row};
 use super::summary::{Anchors, MetricChoice, Summary};
+use super::work::Work;
 use crate::commands::{Common, Session};
 use crate::failure::{At as _, Cause, Failure};
 use crate::paths::{self, Place};
@@ -60,10 +61,11 @@ pub(crate) struct Rd {
 impl Rd {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let console = &session.console;
-        let aei = self.aei(session)?;
+        let program = std::env::current_exe().at("aei itself")?.into_os_string();
         let anchors = self.anchors.as_deref().map(Anchors::read).transpose()?.unwrap_or_default();
         let earlier = Earlier::read(&self.output)?;
-        let work = tempfile::tempdir().at("temporary folder")?;
+        let work = Work::new(&program)?;
+        let aei = aei(session, program, work.path())?;
         let (sources, not_read) = self.sources(session, work.path())?;
         let entries = self.entries(session, &aei, &earlier, &sources);
         let against = self.against(&entries)?;
@@ -133,12 +135,6 @@ impl Rd {
         let other = entries.iter().map(|entry| entry.codec).find(|codec| !codec.id().starts_with("aei"));
         let none = || Failure::new(Cause::Unsupported, "none of the codecs is installed");
         named("jpeg").or(other).or(entries.first().map(|entry| entry.codec)).ok_or_else(none)
-    }
-
-    fn aei(&self, session: &Session) -> Result<Aei, Failure> {
-        let model = session.model.clone().map_or_else(Model::embedded, Ok)?;
-        let program = std::env::current_exe().at("aei itself")?.into_os_string();
-        Ok(Aei { program, version: format!("{} model {} {}", env!("CARGO_PKG_VERSION"), model.name(), model.id()), model: self.common.model.clone() })
     }
 
     /// The codecs that can take part; says which cannot.
@@ -230,6 +226,16 @@ impl Rd {
     }
 }
 
+fn aei(session: &Session, program: OsString, work: &Path) -> Result<Aei, Failure> {
+    let model = session.model.clone().map_or_else(Model::embedded, Ok)?;
+    // What was given may be a pipe, which cannot be read again.
+    let path = session.model.as_ref().map(|_| work.join("model.aem"));
+    if let Some(path) = &path {
+        fs::write(path, model.file()).at(path.display())?;
+    }
+    Ok(Aei { program, version: format!("{} model {} {}", env!("CARGO_PKG_VERSION"), model.name(), model.id()), model: path })
+}
+
 /// What every codec can hold of a picture: 8-bit samples, without alpha and metadata.
 fn colours(picture: Picture) -> Result<Picture, Failure> {
     let channels = picture.channels();
@@ -252,5 +258,5 @@ fn prepare(session: &Session, place: &Place, name: String, png: PathBuf) -> Resu
     fs::write(&png, aei::write_picture(&picture, FileFormat::Png)?).at(png.display())?;
     let digest = Sha256::digest(picture.samples());
     let digest = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok(Source { name, digest, width: picture.width(), height: picture.height(), png })
+    Ok(Source { name, digest, width: picture.width(), height: picture.height(), is_gray: picture.channels() == Channels::Gray, png })
 }

@@ -14,6 +14,7 @@ use image::codecs::jpeg::JpegEncoder;
 use serde::{Deserialize, Serialize};
 use wait4::Wait4 as _;
 
+use super::work;
 use crate::failure::{At as _, Cause, Failure};
 
 #[derive(Subcommand)]
@@ -21,6 +22,7 @@ pub(crate) enum Worker {
     JpegEncode { codec: String, quality: u8, input: PathBuf, output: PathBuf },
     JpegDecode { codec: String, input: PathBuf, output: PathBuf },
     Measure { command: Vec<OsString> },
+    Remove { folder: PathBuf },
 }
 
 /// What a process took.
@@ -37,6 +39,7 @@ impl Worker {
             Self::JpegEncode { codec, quality, input, output } => encode(codec, *quality, input, output),
             Self::JpegDecode { codec, input, output } => decode(codec, input, output),
             Self::Measure { command } => measure(command),
+            Self::Remove { folder } => work::remove(folder),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
