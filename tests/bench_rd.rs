@@ -217,3 +217,75 @@ fn nothing_is_left_when_it_is_stopped() {
         wait(&|| entries() == 0);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_codec_that_always_fails_is_left_out() {
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let tools = fake_webp(place.path(), r#"case $1 in -version) echo 1.0 ;; *) exit 9 ;; esac"#);
+    let output = with_tools(place.path(), &tools, &["--codecs", "mozjpeg,webp", "--points", "3", "--against", "webp", "--json"]);
+    // Not a mistake of ours.
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["failed"], &summary["against"]), (&serde_json::json!(["webp"]), &"mozjpeg-420".into()));
+    assert_eq!(summary["pictures"].as_array().unwrap().len(), 2);
+    let text = fs::read_to_string(place.path().join("report/README.md")).unwrap();
+    assert!(text.contains("coded no picture at all settings: WebP."), "{text}");
+    // Where there is no other one, there is no report.
+    let output = with_tools(place.path(), &tools, &["--codecs", "webp", "--points", "3"]);
+    assert!(output.status.code() == Some(6) && String::from_utf8_lossy(&output.stderr).contains("no codec coded a picture"), "{output:?}");
+    // One that does not start is not there.
+    let tools = fake_webp(place.path(), "exit 127");
+    let output = with_tools(place.path(), &tools, &["--codecs", "mozjpeg,webp", "--points", "3"]);
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains("dwebp does not work"), "{output:?}");
+}
+
+#[test]
+fn odd_pictures_are_named() {
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let save = |name: &str, picture: &Picture| fs::write(place.path().join("pictures").join(name), write_picture(picture, FileFormat::Png).unwrap()).unwrap();
+    // Without loss in JPEG too; the same samples in another shape; a name with markup.
+    save("flat_<b>.png", &Picture::gray(96, 64, vec![128; 96 * 64]).unwrap());
+    save("tall.png", &Picture::gray(64, 96, vec![128; 96 * 64]).unwrap());
+    let arguments = ["pictures/nothing.png", "--codecs", "jpeg,mozjpeg", "--metrics", "psnr,ssimulacra2,psnr", "--json"];
+    let output = run(place.path(), &arguments);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let objects: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&objects[0]["input"], &objects[0]["error"]["code"]), (&"pictures/nothing.png".into(), &3.into()));
+    let summary = &objects[1];
+    assert_eq!(summary["pictures"].as_array().unwrap().len(), 4);
+    assert_eq!(summary["left_out"], serde_json::json!(["pictures/broken.png", "pictures/nothing.png"]));
+    let psnr = &summary["codecs"][1]["metrics"]["psnr-rgb"];
+    assert!(psnr["pictures"] == 2 && psnr["bd_rate"]["percent"].is_f64(), "{psnr}");
+    let text = fs::read_to_string(place.path().join("report/README.md")).unwrap();
+    assert!(text.contains("PSNR (RGB): means over 2 of the 4 pictures.") && text.contains("infinite: flat\\_\\<b\\>.png, tall.png."), "{text}");
+    assert!(text.contains("another name: pictures/broken.png, pictures/nothing.png."), "{text}");
+    assert!(text.contains("| codec | PSNR (RGB) | PSNR (luma) | SSIMULACRA2 |\n"), "{text}");
+    let plot = fs::read_to_string(place.path().join("report/rd-psnr-rgb.svg")).unwrap();
+    assert!(plot.contains("mean of 2 pictures") && !plot.contains("NaN") && !plot.contains("inf"), "{plot}");
+
+    let anchors = place.path().join("anchors.csv");
+    for bpp in ["0", "-1", "nan", "inf"] {
+        fs::write(&anchors, format!("codec,bpp,psnr_rgb,ms_ssim_db\nX,{bpp},30,10\n")).unwrap();
+        let output = run(place.path(), &["--codecs", "jpeg", "--anchors", "anchors.csv"]);
+        assert!(output.status.code() == Some(4) && String::from_utf8_lossy(&output.stderr).contains("has to be above 0"), "{output:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_look_alike() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let folder = place.path().join("pictures");
+    fs::rename(folder.join("one.png"), folder.join(OsStr::from_bytes(b"\xfe.png"))).unwrap();
+    fs::rename(folder.join("two.ppm"), folder.join(OsStr::from_bytes(b"\xff.png"))).unwrap();
+    let output = bench(place.path(), &["--codecs", "jpeg", "--json"]);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["pictures"].as_array().unwrap().len(), 2);
+}

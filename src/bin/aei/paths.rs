@@ -62,14 +62,19 @@ pub(crate) struct Job {
 
 /// Reads a whole file, unless it has more than `limit` bytes.
 pub(crate) fn read(place: &Place, limit: u64) -> Result<Vec<u8>, Failure> {
+    read_nameless(place, limit).at(place)
+}
+
+/// As [`read`], with failures that do not name the file.
+pub(crate) fn read_nameless(place: &Place, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let result = match place {
         Place::Standard => io::stdin().lock().take(limit.saturating_add(1)).read_to_end(&mut bytes),
         Place::Path(path) => File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)),
     };
-    result.at(place)?;
+    result?;
     if bytes.len() as u64 > limit {
-        return Err(aei::Error::Limits(format!("the file is larger than the limit of {} MiB", limit >> 20))).at(place);
+        return Err(aei::Error::Limits(format!("the file is larger than the limit of {} MiB", limit >> 20)).into());
     }
     Ok(bytes)
 }

@@ -9,7 +9,7 @@ use aei::metrics::{Rgb, decibels, ms_ssim, psnr, ssimulacra2};
 use aei::{Limits, Picture};
 
 use super::codecs::{Aei, Codec};
-use super::results::{Key, Row};
+use super::results::{Key, PictureId, Row};
 use super::worker::Cost;
 use crate::commands::bits_per_pixel;
 use crate::failure::{At as _, Cause, Failure};
@@ -24,6 +24,13 @@ pub(super) struct Source {
     pub(super) is_gray: bool,
     /// A PNG without metadata, so that every codec gets the same and stores nothing else.
     pub(super) png: PathBuf,
+}
+
+impl Source {
+    /// What tells it from others.
+    pub(super) fn id(&self) -> PictureId<'_> {
+        (&self.digest, self.width, self.height)
+    }
 }
 
 /// What is to be measured.
@@ -47,7 +54,7 @@ pub(super) struct Entry {
 impl<'a> Task<'a> {
     pub(super) fn key(&self) -> Key<'a> {
         let Entry { codec, version, settings, .. } = self.entry;
-        Key { digest: &self.source.digest, codec: codec.id(), version, settings, setting: self.setting }
+        Key { picture: self.source.id(), codec: codec.id(), version, settings, setting: self.setting }
     }
 
     /// Encodes, decodes, compares.

@@ -16,7 +16,7 @@ use super::codecs::{Aei, Codec, Family};
 use super::measure::{Entry, Source, Task};
 use super::report::{self, Report};
 use super::results::{Earlier, Row};
-use super::summary::{Anchors, MetricChoice, Summary};
+use super::summary::{self, Anchors, MetricChoice, Summary};
 use super::work::Work;
 use crate::commands::{Common, Session};
 use crate::failure::{At as _, Cause, Failure};
@@ -58,6 +58,15 @@ pub(crate) struct Rd {
     pub(super) common: Common,
 }
 
+/// What there is to measure.
+struct Pictures {
+    sources: Vec<Source>,
+    /// Names of what could not be read, or was there twice.
+    left_out: Vec<String>,
+    /// Why the first file that the command line names could not be read.
+    failure: Option<Failure>,
+}
+
 impl Rd {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let console = &session.console;
@@ -66,7 +75,7 @@ impl Rd {
         let earlier = Earlier::read(&self.output)?;
         let work = Work::new(&program)?;
         let aei = aei(session, program, work.path())?;
-        let (sources, not_read) = self.sources(session, work.path())?;
+        let Pictures { sources, left_out, failure } = self.sources(session, work.path())?;
         let entries = self.entries(session, &aei, &earlier, &sources);
         let against = self.against(&entries)?;
         // From here on the folder is written to.
@@ -113,8 +122,11 @@ impl Rd {
         }
         results.finish(&rows)?;
 
-        let summary = Summary::new(&rows, &entries, &self.metrics, against, anchors, not_read)?;
-        let report = Report { summary: &summary, sources: &sources, entries: &entries, aei: &aei, work: work.path(), command: self.command_line() };
+        let summary = Summary::new(&rows, &sources, &entries, &self.metrics, against, anchors, left_out)?;
+        for codec in &summary.failed {
+            console.warning(codec.name(), "left out of the report, because it coded no picture at all settings");
+        }
+        let report = Report { summary: &summary, aei: &aei, work: work.path(), command: self.command_line() };
         report::write(&report, &self.output)?;
         if console.json {
             console.object(summary.json())?;
@@ -122,7 +134,7 @@ impl Rd {
             console.say(report::table_for_terminal(&summary));
             console.say(format_args!("{}", self.output.join("report.html").display()));
         }
-        Ok(failures.first().map_or(ExitCode::SUCCESS, Failure::exit_code))
+        Ok(failure.as_ref().or(failures.first()).map_or(ExitCode::SUCCESS, Failure::exit_code))
     }
 
     /// The codec that the others are compared with, before anything is measured.
@@ -132,14 +144,13 @@ impl Rd {
             let names: Vec<&str> = entries.iter().map(|entry| entry.codec.id()).collect();
             return named(name).ok_or_else(|| Failure::usage(format!("--against {name}: there is no such codec here, only {}", names.join(", "))));
         }
-        let other = entries.iter().map(|entry| entry.codec).find(|codec| !codec.id().starts_with("aei"));
-        let none = || Failure::new(Cause::Unsupported, "none of the codecs is installed");
-        named("jpeg").or(other).or(entries.first().map(|entry| entry.codec)).ok_or_else(none)
+        let codecs: Vec<Codec> = entries.iter().map(|entry| entry.codec).collect();
+        summary::opponent(&codecs).ok_or_else(|| Failure::new(Cause::Unsupported, "none of the codecs is installed"))
     }
 
     /// The codecs that can take part; says which cannot.
     fn entries(&self, session: &Session, aei: &Aei, earlier: &Earlier, sources: &[Source]) -> Vec<Entry> {
-        let digests = sources.iter().map(|source| &*source.digest).collect();
+        let pictures = sources.iter().map(Source::id).collect();
         let mut entries: Vec<Entry> = Vec::new();
         for codec in self.codecs.iter().flat_map(|family| family.codecs()) {
             if entries.iter().any(|entry| entry.codec == *codec) {
@@ -149,7 +160,7 @@ impl Rd {
             match codec.version(aei) {
                 Ok(version) => entries.push(Entry { codec: *codec, version, settings: codec.settings().to_owned(), ladder: wanted, installed: true }),
                 Err(missing) => {
-                    let recorded = earlier.recorded(codec.id(), &digests);
+                    let recorded = earlier.recorded(codec.id(), &pictures);
                     let consequence = recorded.as_ref().map_or("left out".to_owned(), |(version, ..)| format!("earlier results of {version} are used"));
                     session.console.notice(codec.name(), format_args!("{missing}: {consequence}"));
                     if let Some((version, settings, there)) = recorded {
@@ -163,46 +174,69 @@ impl Rd {
         entries
     }
 
-    /// Reads the pictures. What cannot be read is said and left out, and its names are the second list.
-    fn sources(&self, session: &Session, work: &Path) -> Result<(Vec<Source>, Vec<String>), Failure> {
-        let mut paths = Vec::new();
+    /// Reads the pictures. What cannot be read is said and left out.
+    fn sources(&self, session: &Session, work: &Path) -> Result<Pictures, Failure> {
+        let (mut sources, mut left_out, mut failure) = (Vec::new(), Vec::new(), None);
+        let mut fail = |place: &Place, error: Failure| {
+            session.console.failure(Some(place), &error);
+            failure.get_or_insert(error);
+        };
+        // With whether the command line names the file itself.
+        let mut paths: Vec<(PathBuf, bool)> = Vec::new();
         for input in &self.inputs {
-            if input.is_dir() {
-                let mut inside: Vec<PathBuf> = fs::read_dir(input).at(input.display())?.filter_map(Result::ok).map(|entry| entry.path()).collect();
-                inside.retain(|path| path.is_file() && path.extension().and_then(|e| e.to_str()).is_some_and(|e| FileFormat::from_extension(e).is_some()));
-                inside.sort();
-                paths.extend(inside);
-            } else {
-                paths.push(input.clone());
+            if !input.is_dir() {
+                paths.push((input.clone(), true));
+                continue;
+            }
+            match fs::read_dir(input) {
+                Ok(entries) => {
+                    let mut inside: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+                    inside.retain(|path| path.is_file() && path.extension().and_then(|e| e.to_str()).is_some_and(|e| FileFormat::from_extension(e).is_some()));
+                    inside.sort();
+                    paths.extend(inside.into_iter().map(|path| (path, false)));
+                }
+                Err(error) => {
+                    let place = Place::Path(input.clone());
+                    fail(&place, Failure::from(error).at(&place));
+                    left_out.push(place.to_string());
+                }
             }
         }
-        let names: HashSet<_> = paths.iter().map(|path| path.file_name()).collect();
+        let names: HashSet<_> = paths.iter().map(|(path, _)| path.file_name()).collect();
         let unique = names.len() == paths.len();
-        let mut digests = HashSet::new();
-        let (mut sources, mut left_out) = (Vec::new(), Vec::new());
-        for (number, path) in paths.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for (number, (path, named)) in paths.iter().enumerate() {
             let place = Place::Path(path.clone());
-            let name = path.file_name().filter(|_| unique).map_or_else(|| place.to_string(), |name| name.to_string_lossy().into_owned());
-            let png = work.join(format!("{number}.png"));
-            let source = match prepare(session, &place, name, png) {
-                Ok(source) => source,
-                Err(failure) => {
-                    session.console.notice(&place, format_args!("left out: {}", failure.message));
-                    left_out.push(place.name());
+            let picture = match read(session, &place) {
+                Ok(picture) => picture,
+                Err(error) => {
+                    // Of a folder everything is taken that can be; who names a file wants that file.
+                    if *named {
+                        fail(&place, error.at(&place));
+                    } else {
+                        session.console.notice(&place, format_args!("left out: {}", error.message));
+                    }
+                    left_out.push(place.to_string());
                     continue;
                 }
             };
-            if !digests.insert(source.digest.clone()) {
+            let digest = Sha256::digest(picture.samples());
+            let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            let (width, height) = (picture.width(), picture.height());
+            if !seen.insert((digest.clone(), width, height)) {
                 session.console.notice(&place, "left out: the same picture is there already");
-                left_out.push(place.name());
+                left_out.push(place.to_string());
                 continue;
             }
-            sources.push(source);
+            let png = work.join(format!("{number}.png"));
+            fs::write(&png, aei::write_picture(&picture, FileFormat::Png)?).at(png.display())?;
+            let name = path.file_name().filter(|_| unique).map_or_else(|| place.to_string(), |name| Place::Path(name.into()).to_string());
+            sources.push(Source { name, digest, width, height, is_gray: picture.channels() == Channels::Gray, png });
         }
         if sources.is_empty() {
-            return Err(Failure::new(Cause::Io, "there are no pictures to measure"));
+            return Err(Failure::new(failure.map_or(Cause::Io, |first| first.cause), "there are no pictures to measure"));
         }
-        Ok((sources, left_out))
+        Ok(Pictures { sources, left_out, failure })
     }
 
     /// The command that makes the report again, without paths of this machine.
@@ -217,7 +251,7 @@ impl Rd {
             words.push(format!("--against {name}").into());
         }
         if let Some(name) = self.anchors.as_deref().and_then(Path::file_name) {
-            words.push(format!("--anchors {}", name.to_string_lossy()).into());
+            words.push(format!("--anchors {}", report::unquoted(&name.to_string_lossy())).into());
         }
         if self.timing {
             words.push("--timing".into());
@@ -251,12 +285,8 @@ fn colours(picture: Picture) -> Result<Picture, Failure> {
     Ok(Picture::new(width, height, channels.without_alpha(), samples)?)
 }
 
-/// Turns a picture into what all codecs get.
-fn prepare(session: &Session, place: &Place, name: String, png: PathBuf) -> Result<Source, Failure> {
-    let bytes = paths::read(place, session.limits.max_file_bytes)?;
-    let picture = colours(Picture::from_file_bytes(&bytes, &session.limits)?.0.upright()?)?;
-    fs::write(&png, aei::write_picture(&picture, FileFormat::Png)?).at(png.display())?;
-    let digest = Sha256::digest(picture.samples());
-    let digest = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok(Source { name, digest, width: picture.width(), height: picture.height(), is_gray: picture.channels() == Channels::Gray, png })
+/// A picture as all codecs get it.
+fn read(session: &Session, place: &Place) -> Result<Picture, Failure> {
+    let bytes = paths::read_nameless(place, session.limits.max_file_bytes)?;
+    colours(Picture::from_file_bytes(&bytes, &session.limits)?.0.upright()?)
 }

@@ -41,20 +41,32 @@ pub(super) struct Row {
 
 impl Row {
     fn key(&self) -> Key<'_> {
-        let Self { digest, codec, version, settings, setting, .. } = self;
-        Key { digest, codec, version, settings, setting: *setting }
+        let Self { codec, version, settings, setting, .. } = self;
+        Key { picture: self.picture_id(), codec, version, settings, setting: *setting }
+    }
+
+    /// What tells the picture from others. Names may be alike.
+    pub(super) fn picture_id(&self) -> PictureId<'_> {
+        (&self.digest, self.width, self.height)
     }
 
     /// Whether both are of the same picture, the same codec of the same version, and the same settings.
     fn same(&self, key: &Key<'_>) -> bool {
-        self.digest == key.digest && self.codec == key.codec && self.version == key.version && self.settings == key.settings && self.setting == key.setting
+        self.picture_id() == key.picture
+            && self.codec == key.codec
+            && self.version == key.version
+            && self.settings == key.settings
+            && self.setting == key.setting
     }
 }
+
+/// Digest of the samples, width, height. The same samples make pictures of several shapes.
+pub(super) type PictureId<'a> = (&'a str, u32, u32);
 
 /// What decides a measurement.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Key<'a> {
-    pub(super) digest: &'a str,
+    pub(super) picture: PictureId<'a>,
     pub(super) codec: &'a str,
     pub(super) version: &'a str,
     pub(super) settings: &'a str,
@@ -118,8 +130,8 @@ impl Earlier {
 
     /// The version and settings with which an earlier run measured a codec on one of these pictures, and at which settings; `None` if none did. Rows of the
     /// latest run stand in front.
-    pub(super) fn recorded(&self, codec: &str, digests: &HashSet<&str>) -> Option<(String, String, Vec<f64>)> {
-        let rows = || self.rows.iter().filter(|row| row.codec == codec && digests.contains(&*row.digest));
+    pub(super) fn recorded(&self, codec: &str, pictures: &HashSet<PictureId<'_>>) -> Option<(String, String, Vec<f64>)> {
+        let rows = || self.rows.iter().filter(|row| row.codec == codec && pictures.contains(&row.picture_id()));
         let Row { version, settings, .. } = rows().next()?;
         let mut ladder: Vec<f64> = rows().filter(|row| row.version == *version && row.settings == *settings).map(|row| row.setting).collect();
         ladder.sort_by(f64::total_cmp);
@@ -261,9 +273,10 @@ mod tests {
             assert_eq!(rows(&folder), [row(1.0)], "{cut}");
         }
         let results = Earlier::read(&folder).unwrap().start().unwrap();
-        let key = Key { digest: "0011223344556677", codec: "jpeg", version: "1", settings: "x", setting: 1.0 };
+        let key = Key { picture: ("0011223344556677", 9, 8), codec: "jpeg", version: "1", settings: "x", setting: 1.0 };
         assert!(results.find(&key, false).is_some() && results.find(&key, true).is_none());
         assert!(results.find(&Key { version: "2", ..key }, false).is_none());
+        assert!(results.find(&Key { picture: ("0011223344556677", 8, 9), ..key }, false).is_none());
         results.add(&row(3.0)).unwrap();
         results.finish(&[row(3.0)]).unwrap();
         assert_eq!(rows(&folder), [row(3.0), row(1.0)]);
@@ -278,9 +291,12 @@ mod tests {
         Earlier::read(folder.path()).unwrap().start().unwrap().finish(&[newer(1.0), timed.clone()]).unwrap();
         assert_eq!(rows(folder.path()), [newer(1.0), timed, row(1.0), newer(4.0)]);
         let earlier = Earlier::read(folder.path()).unwrap();
-        let found = earlier.recorded("jpeg", &HashSet::from(["0011223344556677"])).unwrap();
+        let found = earlier.recorded("jpeg", &HashSet::from([("0011223344556677", 9, 8)])).unwrap();
         assert_eq!(found, ("2".to_owned(), "x".to_owned(), vec![1.0, 4.0]));
-        assert!(earlier.recorded("jpeg", &HashSet::from(["another"])).is_none() && earlier.recorded("webp", &HashSet::from(["0011223344556677"])).is_none());
+        assert!(
+            earlier.recorded("jpeg", &HashSet::from([("another", 9, 8)])).is_none()
+                && earlier.recorded("webp", &HashSet::from([("0011223344556677", 9, 8)])).is_none()
+        );
     }
 
     #[test]

@@ -45,7 +45,7 @@ const SIZE: (f64, f64) = (980.0, 546.0);
 impl Plot {
     pub(super) fn svg(&self) -> String {
         let (left, top, width, height) = AREA;
-        let finite = |line: &Line| line.points.iter().copied().filter(|p| p.1.is_finite()).collect::<Vec<_>>();
+        let finite = |line: &Line| line.points.iter().copied().filter(|p| p.0 > 0.0 && p.0.is_finite() && p.1.is_finite()).collect::<Vec<_>>();
         // What was measured sets the frame; published curves are cut to it.
         let measured: Vec<(f64, f64)> = self.lines.iter().filter(|line| !line.published).flat_map(finite).collect();
         let (x0, x1) = range(measured.iter().map(|p| p.0.ln()));
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn names_are_escaped_and_empty_curves_harmless() {
         let line = |points: Vec<(f64, f64)>| Line { name: "<a> & \"b\"".into(), colour: "#000000", points, published: false, strong: true };
-        for points in [vec![], vec![(0.5, f64::INFINITY)], vec![(0.5, 30.0)], vec![(0.1, 20.0), (1.0, 30.0)]] {
+        for points in [vec![], vec![(0.5, f64::INFINITY)], vec![(0.0, 30.0), (f64::NAN, 31.0)], vec![(0.5, 30.0)], vec![(0.1, 20.0), (1.0, 30.0)]] {
             let svg = Plot { title: "t".into(), x: "x".into(), y: "y".into(), lines: vec![line(points)] }.svg();
             assert!(svg.contains("&lt;a&gt; &amp; &quot;b&quot;") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }

@@ -32,8 +32,8 @@ pub(super) fn make(report: &Report<'_>) -> Result<Vec<Strip>, Failure> {
     let summary = report.summary;
     let metric = if summary.metrics.contains(&Metric::Ssimulacra2) { Metric::Ssimulacra2 } else { Metric::PsnrRgb };
     let Some(aei) = summary.codec(Codec::Aei) else { return Ok(Vec::new()) };
-    let gains = summary.pictures.iter().filter_map(|name| Some((*name, summary.bd_rate_of_picture(aei, metric, name)?.percent)));
-    let mut gains: Vec<(&str, f64)> = gains.collect();
+    let gains = summary.pictures.iter().filter_map(|source| Some((*source, summary.bd_rate_of_picture(aei, metric, source)?.percent)));
+    let mut gains: Vec<(&Source, f64)> = gains.collect();
     gains.sort_by(|a, b| a.1.total_cmp(&b.1));
     let mut chosen = Vec::new();
     if let [first, rest @ ..] = &gains[..] {
@@ -41,9 +41,9 @@ pub(super) fn make(report: &Report<'_>) -> Result<Vec<Strip>, Failure> {
         chosen.extend(rest.last().map(|last| ("least", last)));
     }
     let mut strips = Vec::new();
-    for (degree, (name, percent)) in chosen {
-        let Some(source) = report.sources.iter().find(|source| source.name == *name) else { continue };
-        let title = format!("{name}: aei gains {degree} ({percent:+.1} % by {} against {})", metric.name(), summary.against.name()).replace("(-", "(−");
+    for (degree, (source, percent)) in chosen {
+        let title =
+            format!("{}: aei gains {degree} ({percent:+.1} % by {} against {})", source.name, metric.name(), summary.against.name()).replace("(-", "(−");
         strips.push(strip(report, title, source, degree)?);
     }
     Ok(strips)
@@ -54,15 +54,16 @@ fn strip(report: &Report<'_>, title: String, source: &Source, degree: &str) -> R
     // A third of the way up the ladder differences can be seen, and pictures are still in use like that.
     let Some(target) = aei.and_then(|aei| {
         let setting = *aei.entry.ladder.get(aei.entry.ladder.len() / 3)?;
-        aei.rows.iter().find(|row| row.picture == source.name && row.setting == setting).map(|row| row.bytes)
+        aei.rows.iter().find(|row| row.picture_id() == source.id() && row.setting == setting).map(|row| row.bytes)
     }) else {
         return Ok(Strip { title, crops: Vec::new() });
     };
     let original = measure::read(&source.png)?;
     let corner = busiest(&original);
     let mut crops = vec![crop("original".into(), format!("crops/{degree}-original.png"), &original, corner)?];
-    for entry in report.entries.iter().filter(|entry| entry.installed) {
-        let (coded, setting) = nearest(report, entry, source, target)?;
+    for entry in report.summary.codecs.iter().map(|codec| codec.entry).filter(|entry| entry.installed) {
+        // A codec that fails at settings in between has its curve all the same.
+        let Ok((coded, setting)) = nearest(report, entry, source, target) else { continue };
         let bpp = bits_per_pixel(coded.bytes, source.width, source.height);
         let caption = format!("{} at {setting}: {} bytes, {bpp:.3} bpp", entry.codec.name(), coded.bytes);
         crops.push(crop(caption, format!("crops/{degree}-{}.png", entry.codec.id()), &coded.picture, corner)?);

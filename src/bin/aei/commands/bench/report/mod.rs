@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use super::codecs::Aei;
-use super::measure::{Entry, Source};
+use super::measure::Source;
 use super::summary::{Metric, Summary};
 use crate::failure::{At as _, Failure};
 use chart::{Bars, Line, Plot};
@@ -19,8 +19,6 @@ use tables::Table;
 /// What a report is made from.
 pub(super) struct Report<'a> {
     pub(super) summary: &'a Summary<'a>,
-    pub(super) sources: &'a [Source],
-    pub(super) entries: &'a [Entry],
     pub(super) aei: &'a Aei,
     /// A folder for files on the way.
     pub(super) work: &'a Path,
@@ -81,7 +79,7 @@ fn plot(summary: &Summary<'_>, metric: Metric) -> String {
         lines.push(Line { name: codec.name().into(), colour: codec.colour(), points, published: false, strong });
     }
     let unit = if metric.unit().is_empty() { String::new() } else { format!(", {}", metric.unit()) };
-    let count = summary.pictures.len();
+    let count = summary.means(metric).0.len();
     let title = format!("{} over file size, mean of {count} picture{}", metric.name(), if count == 1 { "" } else { "s" });
     Plot { title, x: "bits per pixel of the whole file, logarithmic".into(), y: format!("{}{unit}", metric.name()), lines }.svg()
 }
@@ -97,6 +95,15 @@ fn bars(summary: &Summary<'_>) -> Option<String> {
     let panels: Vec<_> = panels.filter(|(_, bars)| !bars.is_empty()).collect();
     let title = format!("Change in file size at equal quality against {} (BD-rate)", summary.against.name());
     (!panels.is_empty()).then(|| Bars { title, panels }.svg())
+}
+
+/// A name for a sentence in which backticks mark code.
+pub(super) fn unquoted(name: &str) -> String {
+    name.replace('`', "'")
+}
+
+fn names(sources: &[&Source]) -> String {
+    sources.iter().map(|source| unquoted(&source.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// Sections about how the numbers came about; HTML and Markdown show them as paragraphs.
@@ -129,9 +136,29 @@ fn method(report: &Report<'_>) -> Vec<String> {
         );
     }
     if !summary.left_out.is_empty() {
-        lines.push(format!("Left out, because not every codec has results at every setting: {}.", summary.left_out.join(", ")));
+        lines.push(format!("Left out, because not every codec has results at every setting: {}.", names(&summary.left_out)));
     }
-    let missing: Vec<&str> = report.entries.iter().filter(|entry| !entry.installed).map(|entry| entry.codec.name()).collect();
+    if !summary.not_read.is_empty() {
+        let not_read: Vec<String> = summary.not_read.iter().map(|name| unquoted(name)).collect();
+        lines.push(format!("Left out, because they could not be read, or are there under another name: {}.", not_read.join(", ")));
+    }
+    if !summary.failed.is_empty() {
+        let failed: Vec<&str> = summary.failed.iter().map(|codec| codec.name()).collect();
+        lines.push(format!("Left out, because they coded no picture at all settings: {}.", failed.join(", ")));
+    }
+    for metric in &summary.metrics {
+        let (pictures, others) = summary.means(*metric);
+        if !others.is_empty() {
+            lines.push(format!(
+                "{}: means over {} of the {} pictures. The others are too small for it, or some codec gives them back without loss, which is infinite: {}.",
+                metric.name(),
+                pictures.len(),
+                summary.pictures.len(),
+                names(&others)
+            ));
+        }
+    }
+    let missing: Vec<&str> = summary.codecs.iter().filter(|codec| !codec.entry.installed).map(|codec| codec.entry.codec.name()).collect();
     if !missing.is_empty() {
         lines.push(format!("Not installed this time, results of an earlier run: {}.", missing.join(", ")));
     }

@@ -6,6 +6,7 @@ use super::super::codecs::Codec;
 use super::super::results::Row;
 use super::super::summary::{Metric, Summary, median};
 use super::chart::escape;
+use super::markdown;
 
 /// The first column holds names, the others numbers.
 pub(super) struct Table {
@@ -16,7 +17,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn markdown(&self) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
+        let line = |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| markdown::escape(cell)).collect::<Vec<_>>().join(" | "));
         let rule = format!("|---{}|\n", "|--:".repeat(self.head.len() - 1));
         let rows: String = self.rows.iter().map(|row| line(row)).collect();
         format!("{}{rule}{rows}", line(&self.head))
@@ -98,7 +99,7 @@ pub(super) fn pictures(summary: &Summary<'_>, metric: Metric) -> Table {
     let mut columns: Vec<Vec<f64>> = vec![Vec::new(); others.len()];
     let mut rows: Vec<Vec<String>> = Vec::new();
     for picture in &summary.pictures {
-        let mut row = vec![(*picture).to_owned()];
+        let mut row = vec![picture.name.clone()];
         for (codec, column) in others.iter().zip(&mut columns) {
             let bd = summary.bd_rate_of_picture(codec, metric, picture);
             column.extend(bd.map(|bd| bd.percent));
