@@ -211,8 +211,23 @@ pub fn write_rows_with(
     metadata: &Metadata,
     rows: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
 ) -> Result<()> {
-    let (width, height) = (layout.width(), layout.height());
     let mut out = Remembering { out, failed: None };
+    let result = write_all(&mut out, format, layout, metadata, rows);
+    // What the output said first is what is wrong, however the encoder tells of it.
+    match out.failed.take() {
+        Some(error) => Err(Error::Io(error)),
+        None => result.and_then(|()| Ok(out.flush()?)),
+    }
+}
+
+fn write_all(
+    out: &mut Remembering<impl Write>,
+    format: FileFormat,
+    layout: Layout,
+    metadata: &Metadata,
+    rows: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let (width, height) = (layout.width(), layout.height());
     let mut missing = layout.row_len() as u64 * u64::from(height);
     let wrong = || Error::Parameter(format!("the rows given are not those of {width}x{height} pixels"));
     let mut count = |rows: &[u8]| {
@@ -229,7 +244,7 @@ pub fn write_rows_with(
                 set_upright(&mut exif);
                 exif.into()
             });
-            let mut encoder = png::Encoder::with_info(&mut out, info).map_err(write_error)?;
+            let mut encoder = png::Encoder::with_info(&mut *out, info).map_err(write_error)?;
             encoder.set_color(png_colour(layout.channels()));
             encoder.set_depth(BitDepth::Eight);
             // As `write_picture` does.
@@ -265,10 +280,7 @@ pub fn write_rows_with(
         }
         other => return Err(Error::Parameter(format!("{other} cannot be written row by row"))),
     }
-    match out.failed.take() {
-        Some(error) => Err(Error::Io(error)),
-        None => Ok(out.flush()?),
-    }
+    Ok(())
 }
 
 /// Keeps the first failure: the PNG encoder's last writes happen where it cannot tell of theirs.

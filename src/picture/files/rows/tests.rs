@@ -107,7 +107,8 @@ fn writing_that_fails_and_rows_that_do_not_fit_are_told() {
         let mut file = Vec::new();
         write_rows(&mut file, format, layout, |write| write(&picture.samples())).unwrap();
         for room in 0..file.len() {
-            assert!(matches!(write_rows(Full(room), format, layout, |write| write(&picture.samples())), Err(Error::Io(_))), "{format}, {room} bytes");
+            let result = write_rows(Full(room), format, layout, |write| write(&picture.samples()));
+            assert!(matches!(&result, Err(Error::Io(error)) if error.kind() == ErrorKind::StorageFull), "{format}, {room} bytes: {result:?}");
         }
         write_rows(Full(file.len()), format, layout, |write| write(&picture.samples())).unwrap();
         assert!(matches!(write_rows(vec![], format, layout, |write| write(&picture.samples()[31..])), Err(Error::Parameter(_))));
