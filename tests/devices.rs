@@ -193,7 +193,8 @@ fn a_device_by_name_is_an_error_where_it_cannot_be_used() {
     for (library, message) in [(&nowhere, "cannot be loaded (ORT_DYLIB_PATH)"), (&text, "cannot be loaded (ORT_DYLIB_PATH)")] {
         for (device, package) in [("ort-cpu", "onnxruntime"), ("openvino", "onnxruntime-openvino"), ("cuda", "onnxruntime-gpu"), ("tensorrt", "tensorrt")] {
             let assert = alone(&folder, Some(library), &["decode", "-f", "--device", device, "a.aei"]).assert();
-            assert.code(6).stderr(contains(message)).stderr(contains(format!("pip install {package}").replace("pip install tensorrt", " tensorrt")));
+            let assert = assert.code(6).stderr(contains(message)).stderr(contains("correct ORT_DYLIB_PATH, or unset it"));
+            assert.stderr(contains(format!("pip install {package}").replace("pip install tensorrt", " tensorrt")));
         }
         // Who left the choice to us is served.
         alone(&folder, Some(library), &["decode", "-f", "--device", "auto", "a.aei"]).assert().success();
@@ -201,8 +202,50 @@ fn a_device_by_name_is_an_error_where_it_cannot_be_used() {
         alone(&folder, Some(library), &["devices"]).assert().success().stdout(contains("native     usable")).stdout(contains("cannot be loaded"));
     }
     alone(&folder, None, &["decode", "-f", "a.aei"]).env("AEI_DEVICE", "abacus").assert().code(2).stderr(contains("AEI_DEVICE: there is no device"));
+    // A bare name is that of a file here, if there is one; the system's loader would say nothing of text.
+    let assert = alone(&folder, Some(Path::new("text.so")), &["decode", "-f", "--device", "ort-cpu", "a.aei"]).assert().code(6);
+    assert.stderr(contains(text.to_str().unwrap()));
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        let name = std::ffi::OsStr::from_bytes(b"\xff");
+        alone(&folder, None, &["decode", "-f", "a.aei"]).env("AEI_DEVICE", name).assert().code(2).stderr(contains("AEI_DEVICE: there is no device"));
+    }
+    let output =
+        alone(&folder, None, &["decode", "-f", "-v", "--json", "a.aei"]).assert().success().stderr(contains("device native")).get_output().stdout.clone();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&output).unwrap()["device"], "native");
     alone(&folder, None, &["decode", "-f", "--device", "abacus", "a.aei"]).assert().code(2).stderr(contains("tensorrt"));
     alone(&folder, Some(&text), &["decode", "-f", "a.aei"]).env("AEI_DEVICE", "openvino").assert().code(6);
+}
+
+#[test]
+fn graphs_are_written_and_told() {
+    let folder = TempDir::new().unwrap();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/format-spec/vectors/tiny.aem");
+    let objects = |code: i32| -> Vec<serde_json::Value> {
+        let assert = alone(&folder, None, &["export-onnx", "--json", "--model", model, "graphs"]).assert().code(code);
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let told = objects(0);
+    assert_eq!(told.len(), 2);
+    for (object, name) in told.iter().zip(["graphs/analysis.onnx", "graphs/synthesis.onnx"]) {
+        assert_eq!((object["output"].as_str(), object["output_bytes"].as_u64()), (Some(name), Some(fs::metadata(folder.path().join(name)).unwrap().len())));
+        assert!(object["model_id"].is_string());
+    }
+    assert!(objects(3).iter().all(|object| object["output"].is_string() && object["error"]["code"] == 3));
+    fs::write(folder.path().join("file"), "").unwrap();
+    alone(&folder, None, &["export-onnx", "--model", model, "file"]).assert().code(3).stderr(contains("aei: file: this is not a folder"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let folder = TempDir::new().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("aei"));
+    command.env("ORT_DYLIB_PATH", folder.path().join("nowhere.so")).arg("devices").stdout(writer);
+    assert!(command.status().unwrap().success());
 }
 
 /// A library that says it is ONNX Runtime of some version, and one that is something else.

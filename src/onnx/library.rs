@@ -111,12 +111,16 @@ fn python_packages() -> Vec<PathBuf> {
     found
 }
 
+/// The library that `ORT_DYLIB_PATH` names.
+fn named() -> Option<PathBuf> {
+    let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from)?;
+    // A bare name that is no file here is for the system's loader.
+    Some(if path.components().count() > 1 || path.is_file() { std::path::absolute(&path).unwrap_or(path) } else { path })
+}
+
 /// Every ONNX Runtime that can be found, in the order in which they are tried. `ORT_DYLIB_PATH`, where set, is the only one.
 pub fn libraries() -> Vec<Library> {
-    if let Some(path) = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
-        let path = PathBuf::from(path);
-        // A bare name is for the system's loader.
-        let path = if path.components().count() > 1 { std::path::absolute(&path).unwrap_or(path) } else { path };
+    if let Some(path) = named() {
         return vec![Library::new(path, "ORT_DYLIB_PATH")];
     }
     let mut found: Vec<Library> = Vec::new();
@@ -163,7 +167,8 @@ fn explain(reasons: &[String], device: Device) -> String {
     if reasons.is_empty() {
         return format!("no ONNX Runtime was found: install it ({}), or name the library file in ORT_DYLIB_PATH", package(device));
     }
-    format!("{}: install another one ({})", reasons.join("; "), package(device))
+    let advice = if named().is_some() { "correct ORT_DYLIB_PATH, or unset it and have another one installed" } else { "install another one" };
+    format!("{}: {advice} ({})", reasons.join("; "), package(device))
 }
 
 /// Whether it is worth trying: a library is there that comes with what `device` needs.

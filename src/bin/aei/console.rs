@@ -61,11 +61,20 @@ impl Console {
 
     /// What went wrong with `input`. Said even when quiet; programs get it as an object too.
     pub(crate) fn failure(&self, input: Option<&Place>, failure: &Failure) {
+        self.failure_of("input", input, failure);
+    }
+
+    /// As [`Console::failure`], where there is no input but an output.
+    pub(crate) fn output_failure(&self, output: &Place, failure: &Failure) {
+        self.failure_of("output", Some(output), failure);
+    }
+
+    fn failure_of(&self, what: &str, place: Option<&Place>, failure: &Failure) {
         to_stderr(format_args!("aei: {}", failure.message));
-        if let (true, Some(input)) = (self.json, input) {
+        if let (true, Some(place)) = (self.json, place) {
             let error = json!({ "code": failure.cause as u8, "message": failure.message });
             // There is a failure already; that it cannot be told to a program does not change it.
-            let _ = self.object(json!({ "input": input.name(), "error": error }));
+            let _ = self.object(json!({ what: place.name(), "error": error }));
         }
     }
 

@@ -24,10 +24,11 @@ pub(crate) struct DeviceArgs {
 impl DeviceArgs {
     /// The device to use.
     pub(crate) fn device(self) -> Result<Device, Failure> {
-        match (self.exact, self.device, std::env::var("AEI_DEVICE")) {
+        match (self.exact, self.device, std::env::var_os("AEI_DEVICE")) {
             (true, _, _) => Ok(Device::Native),
             (false, Some(device), _) => Ok(device),
-            (false, None, Ok(name)) if !name.is_empty() => name.parse().map_err(|e| Failure::usage(format!("AEI_DEVICE: {e}"))),
+            // What is not Unicode is no device either.
+            (false, None, Some(name)) if !name.is_empty() => name.to_string_lossy().parse().map_err(|e| Failure::usage(format!("AEI_DEVICE: {e}"))),
             _ => Ok(Device::default()),
         }
     }

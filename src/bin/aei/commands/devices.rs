@@ -1,6 +1,7 @@
 //! `aei devices` and `aei export-onnx`.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Common, Session};
 use crate::failure::{At as _, Failure};
-use crate::paths::{self, Place};
+use crate::paths::Place;
 
 /// List what can compute the transforms on this machine, and what is missing for the rest
 ///
@@ -32,7 +33,7 @@ impl Devices {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         if self.here {
             let tried: Vec<Value> = RUNTIME.iter().map(|device| verdict(*device, aei::check_device(*device).err())).collect();
-            println!("{}", Value::Array(tried));
+            session.console.result(Value::Array(tried))?;
             return Ok(ExitCode::SUCCESS);
         }
         let libraries = aei::libraries();
@@ -45,7 +46,7 @@ impl Devices {
                 "libraries": libraries,
             }))?;
         } else {
-            print_all(&reports)?;
+            session.console.result(all(&reports)?.trim_end())?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -79,10 +80,9 @@ fn library_json(library: &Library, result: &Result<Vec<Value>, String>) -> Value
     value
 }
 
-fn print_all(reports: &[(Library, Result<Vec<Value>, String>)]) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "native     usable (kernel {})", aei::kernel_name()?)?;
+/// A line or more for each device.
+fn all(reports: &[(Library, Result<Vec<Value>, String>)]) -> Result<String, Failure> {
+    let mut out = format!("native     usable (kernel {})\n", aei::kernel_name()?);
     for device in RUNTIME {
         let lines: Vec<(bool, String)> = reports
             .iter()
@@ -102,14 +102,14 @@ fn print_all(reports: &[(Library, Result<Vec<Value>, String>)]) -> Result<(), Fa
         let mut label = device.name();
         // Where one library will do, what the others lack is of no interest.
         for (_, line) in lines.iter().filter(|(usable, _)| *usable == any) {
-            writeln!(out, "{label:10} {line}")?;
+            let _ = writeln!(out, "{label:10} {line}");
             label = "";
         }
         if reports.is_empty() {
-            writeln!(out, "{label:10} not usable: {}", aei::check_device(device).err().map(|e| e.to_string()).unwrap_or_default())?;
+            let _ = writeln!(out, "{label:10} not usable: {}", aei::check_device(device).err().map(|e| e.to_string()).unwrap_or_default());
         }
     }
-    Ok(())
+    Ok(out)
 }
 
 /// Write the model's transforms as ONNX files, analysis.onnx and synthesis.onnx
@@ -133,12 +133,12 @@ impl ExportOnnx {
         let model = session.model.clone().map_or_else(Model::embedded, Ok)?;
         let files = aei::export_onnx(&model)?;
         std::fs::create_dir_all(&self.folder).at(Place::Path(Path::new(&self.folder).to_owned()))?;
-        for (name, bytes) in ["analysis.onnx", "synthesis.onnx"].iter().zip(files) {
-            let place = Place::Path(Path::new(&self.folder).join(name));
-            paths::check_output(&place, self.force)?;
-            paths::write(&place, &bytes, self.force).at(&place)?;
-            session.console.say(format_args!("{place}  {} bytes", bytes.len()));
-        }
-        Ok(ExitCode::SUCCESS)
+        let codes = ["analysis.onnx", "synthesis.onnx"].iter().zip(files).map(|(name, bytes)| {
+            let output = Place::Path(Path::new(&self.folder).join(name));
+            session.export(&output, self.force, &bytes, &model)
+        });
+        // Both are tried.
+        let codes: Vec<ExitCode> = codes.collect();
+        Ok(codes.into_iter().find(|code| *code != ExitCode::SUCCESS).unwrap_or(ExitCode::SUCCESS))
     }
 }

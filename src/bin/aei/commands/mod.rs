@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use aei::{Limits, Model};
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use crate::console::Console;
 use crate::failure::{At as _, Failure};
@@ -165,6 +166,24 @@ impl Session {
             }
         }
         first
+    }
+
+    /// Writes a file that is made from a model, and tells of it or of the failure.
+    pub(crate) fn export(&self, output: &Place, force: bool, bytes: &[u8], model: &Model) -> ExitCode {
+        let written = paths::check_output(output, force).and_then(|()| paths::write(output, bytes, force)).and_then(|()| {
+            if self.console.json {
+                return self.console.object(json!({ "output": output.name(), "output_bytes": bytes.len(), "model_id": model.id().to_string() }));
+            }
+            self.console.say(format_args!("{output}  {} bytes, model {}", bytes.len(), model.id()));
+            Ok(())
+        });
+        written.map_or_else(
+            |failure| {
+                self.console.output_failure(output, &failure);
+                failure.exit_code()
+            },
+            |()| ExitCode::SUCCESS,
+        )
     }
 
     /// JSON and a picture do not fit into one output.

@@ -1,15 +1,14 @@
 //! `aei export-model`.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
 use aei::Model;
 use clap::Args;
 
 use super::{Common, Session};
-use crate::failure::{At as _, Failure};
-use crate::paths::{self, Place};
+use crate::failure::Failure;
+use crate::paths::Place;
 
 /// Write the model as a file, for builds of aei that have none in them
 ///
@@ -17,7 +16,7 @@ use crate::paths::{self, Place};
 #[derive(Args)]
 #[command(after_help = crate::failure::exit_codes_help())]
 pub(crate) struct ExportModel {
-    /// File to write to
+    /// File to write to; "-" is standard output
     #[arg(value_name = "FILE")]
     output: OsString,
     /// Leave out what encoding alone needs: nearly half of it
@@ -32,12 +31,12 @@ pub(crate) struct ExportModel {
 
 impl ExportModel {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        let output = Place::from(&self.output);
+        if session.console.json && output == Place::Standard {
+            return Err(Failure::usage("--json and the model cannot both go to standard output; give the name of a file"));
+        }
         let model = session.model.clone().map_or_else(Model::embedded, Ok)?;
         let bytes = if self.decoder_only { model.decoder_file() } else { model.file().to_vec() };
-        let place = Place::Path(Path::new(&self.output).to_owned());
-        paths::check_output(&place, self.force)?;
-        paths::write(&place, &bytes, self.force).at(&place)?;
-        session.console.say(format_args!("{place}  {} bytes, model {}", bytes.len(), model.id()));
-        Ok(ExitCode::SUCCESS)
+        Ok(session.export(&output, self.force, &bytes, &model))
     }
 }
