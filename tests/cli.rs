@@ -185,7 +185,10 @@ fn mistakes_in_the_command_line() {
         ("does not end in a format", &["decode", "photo.aei", "-o", "photo.gif"]),
         ("--json", &["encode", "photo.png", "--json", "-o", "-"]),
         ("no name", &["encode", "-", "-o", "./"]),
-        ("no name of a file", &["encode", ".."]),
+        ("no name of a file; the files in a folder are taken with -r", &["encode", ".."]),
+        ("-r", &["encode", ".", "-o", "new/"]),
+        ("-5 bits per pixel cannot be", &["encode", "photo.png", "-f", "--bpp", "-5"]),
+        ("--json and the model", &["export-model", "--json", "-"]),
         ("--lossless=never", &["encode", "--lossless", "never", "photo.png", "-o", "one.aei"]),
         ("--strip=all", &["encode", "--strip", "all", "photo.png"]),
     ] {
@@ -223,6 +226,7 @@ fn files_that_cannot_be_read_or_written() {
     fs::create_dir(place.path("taken")).unwrap();
     fs::create_dir(place.path("taken/photo.png")).unwrap();
     place.fails(3, "this is a folder", &["decode", "photo.aei", "-o", "taken"]);
+    place.fails(3, "aei: photo.png: this is not a folder", &["man", "-o", "photo.png"]);
 }
 
 #[test]
@@ -445,8 +449,31 @@ mod unix {
     #[test]
     fn a_full_disk() {
         let place = photo();
-        for arguments in [&["decode", "photo.aei", "-fo", "/dev/full", "--format", "png"][..], &["encode", "photo.png", "-fo", "/dev/full"]] {
-            place.fails(3, "the disk is full; make room or choose another place", arguments);
+        for arguments in
+            [&["decode", "photo.aei", "-fo", "/dev/full", "--format", "png"][..], &["encode", "photo.png", "-fo", "/dev/full"], &["export-model", "/dev/full"]]
+        {
+            place.fails(3, "aei: /dev/full: the disk is full; make room or choose another place", arguments);
+        }
+        // More than fits into what is held back.
+        let noise = (0..300u32 * 300).map(|i| (i.wrapping_mul(2654435761) >> 24) as u8).collect();
+        place.write("noise.png", png(&Picture::gray(300, 300, noise).unwrap()));
+        place.run(&["encode", "--lossless", "noise.png"]).success();
+        place.fails(3, "aei: /dev/full: the disk is full", &["decode", "noise.aei", "-fo", "/dev/full", "--format", "png"]);
+    }
+
+    #[test]
+    fn links_to_one_file() {
+        let place = photo();
+        place.write("other.png", png(&rgb(20, 20)));
+        fs::create_dir(place.path("out")).unwrap();
+        for there in [false, true] {
+            if there {
+                place.write("one.aei", "");
+            } else {
+                symlink("../one.aei", place.path("out/photo.aei")).unwrap();
+                symlink("photo.aei", place.path("out/other.aei")).unwrap();
+            }
+            place.fails(2, "both be written to", &["encode", "-f", "photo.png", "other.png", "-o", "out"]);
         }
     }
 
@@ -549,7 +576,16 @@ fn an_exported_model_decodes() {
     place.run(&["encode", "--lossless=never", "a.png", "-o", "a.aei"]).success();
     place.run(&["export-model", "whole.aem"]).success();
     place.run(&["export-model", "--decoder-only", "decoder.aem"]).success();
-    place.fails(3, "decoder.aem", &["export-model", "decoder.aem"]);
+    place.fails(3, "aei: decoder.aem: this file exists", &["export-model", "decoder.aem"]);
+    let assert = place.run(&["export-model", "--json", "-f", "whole.aem"]).success();
+    let told: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let bytes = place.read("whole.aem").len();
+    assert_eq!(told, serde_json::json!({ "output": "whole.aem", "output_bytes": bytes, "model_id": aei::Model::embedded_id().unwrap().to_string() }));
+    let assert = place.run(&["export-model", "--json", "whole.aem"]).code(3);
+    let told: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!((&told["output"], &told["error"]["code"]), (&"whole.aem".into(), &3.into()));
+    let assert = place.run(&["export-model", "--decoder-only", "-"]).success();
+    assert!(assert.get_output().stdout == place.read("decoder.aem"));
     assert!(place.read("decoder.aem").len() < place.read("whole.aem").len() * 3 / 5);
     place.run(&["decode", "a.aei", "-o", "built-in.png"]).success();
     for model in ["whole.aem", "decoder.aem"] {
@@ -565,7 +601,8 @@ fn an_exported_model_decodes() {
 fn completions_and_manual_pages() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        place.run(&["completions", shell]).success().stdout(contains("quality-index"));
+        let hidden = predicates::str::is_match("worker|--here|-l here").unwrap();
+        place.run(&["completions", shell]).success().stdout(contains("quality-index").and(hidden.not()));
     }
     place.run(&["man"]).success().stdout(contains(".TH aei 1"));
     place.run(&["man", "-o", "man1"]).success();

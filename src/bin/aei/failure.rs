@@ -95,6 +95,9 @@ impl From<io::Error> for Failure {
             NotFound => "there is no such file or folder; check the name".into(),
             PermissionDenied => "permission denied; check who may read or write here".into(),
             IsADirectory => "this is a folder, not a file; name the files in it, or use encode or decode with -r".into(),
+            NotADirectory => "part of this path is a file, not a folder; check the name".into(),
+            // Files that are in the way of other files are told elsewhere.
+            AlreadyExists => "this is not a folder; give the name of one, or of one that can be made".into(),
             StorageFull | QuotaExceeded => "the disk is full; make room or choose another place with -o".into(),
             BrokenPipe => "the reader of the output has gone away".into(),
             _ => error.to_string(),

@@ -90,7 +90,9 @@ pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool,
     let is_ours = |path: &Path| path.extension().and_then(OsStr::to_str).is_some_and(&ours);
     let file_name = |path: &Path| {
         let name = if is_ours(path) { path.file_stem() } else { path.file_name() };
-        let mut name = name.ok_or_else(|| Failure::usage(format!("{}: this is no name of a file", Place::Path(path.into()))))?.to_owned();
+        let mut name = name
+            .ok_or_else(|| Failure::usage(format!("{}: this is no name of a file; the files in a folder are taken with -r", Place::Path(path.into()))))?
+            .to_owned();
         name.push(".");
         name.push(extension);
         Ok::<_, Failure>(name)
@@ -174,7 +176,8 @@ fn refuse_collisions(jobs: &[Job]) -> Result<(), Failure> {
         let key = match output {
             Place::Standard => None,
             Place::Path(path) => {
-                // One folder may have several names.
+                // One file may have several links, and one folder several names.
+                let path = end_of_links(path);
                 let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 Some(fs::canonicalize(folder).unwrap_or_else(|_| folder.into()).join(path.file_name().unwrap_or_default()))
             }
@@ -189,7 +192,7 @@ fn refuse_collisions(jobs: &[Job]) -> Result<(), Failure> {
 /// Checks before the work starts that its result can be written.
 pub(crate) fn check_output(output: &Place, force: bool) -> Result<(), Failure> {
     match output {
-        Place::Standard if io::stdout().is_terminal() => Err(Failure::usage("a picture cannot be written to a terminal; use -o FILE or redirect the output")),
+        Place::Standard if io::stdout().is_terminal() => Err(Failure::usage("this cannot be written to a terminal; name a file or redirect the output")),
         Place::Standard => Ok(()),
         Place::Path(path) => match fs::metadata(path) {
             Ok(found) if found.is_dir() => Err(Failure::new(Cause::Io, "this is a folder; the output needs a name that is free")).at(output),

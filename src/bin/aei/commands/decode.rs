@@ -78,7 +78,8 @@ impl Decode {
         let started = Instant::now();
         paths::check_output(output, self.force)?;
         let door = if self.salvage { Door::Salvage } else { Door::Parts };
-        let decoder = open_on(session, input, door, self.device.device()?)?.on_warning(console.device_warning());
+        let device = self.device.device()?;
+        let decoder = open_on(session, input, door, device)?.on_warning(console.device_warning());
         let progress = console.progress(input);
         let decoder = decoder.depth(self.depth).on_progress(progress.callback());
         let info = *decoder.info();
@@ -113,8 +114,10 @@ impl Decode {
 
         let seconds = started.elapsed().as_secs_f64();
         match decoded {
-            Some(decoded) => console.detail(format_args!("{input}: read and decoded in {decoded:.3} s, written in {:.3} s", seconds - decoded)),
-            None => console.detail(format_args!("{input}: read, decoded and written in {seconds:.3} s, row by row")),
+            Some(decoded) => {
+                console.detail(format_args!("{input}: read and decoded in {decoded:.3} s, written in {:.3} s, device {}", seconds - decoded, device.name()))
+            }
+            None => console.detail(format_args!("{input}: read, decoded and written in {seconds:.3} s, row by row, device {}", device.name())),
         }
         if console.json {
             let mut object = json!({
@@ -125,6 +128,7 @@ impl Decode {
                 "height": height,
                 "channels": info.channels.count(),
                 "depth": self.depth.bits(),
+                "device": device.name(),
                 "notices": notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "input_bytes": info.file_bytes,
                 "output_bytes": output_bytes,

@@ -49,13 +49,13 @@ pub(crate) struct Encode {
     #[arg(long, value_name = "BYTES", value_parser = super::parse_bytes, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     size: Option<u64>,
     /// Whole file of at most so many bits per pixel
-    #[arg(long, value_name = "BITS", group = "target", conflicts_with_all = ["quality", "quality_index"])]
+    #[arg(long, value_name = "BITS", allow_negative_numbers = true, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     bpp: Option<f64>,
     /// Smallest file whose PSNR over red, green and blue is at least this
-    #[arg(long, value_name = "DECIBELS", group = "target", conflicts_with_all = ["quality", "quality_index"])]
+    #[arg(long, value_name = "DECIBELS", allow_negative_numbers = true, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     psnr: Option<f64>,
     /// Smallest file whose SSIMULACRA2 score is at least this; 70 is good, 90 hard to tell from the original
-    #[arg(long, value_name = "SCORE", group = "target", conflicts_with_all = ["quality", "quality_index"])]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     ssimulacra2: Option<f64>,
     /// Decode the result before it is written, compare it with the picture and tell the PSNR
     #[arg(long)]
@@ -208,10 +208,11 @@ impl Encode {
         let (width, height) = (layout.width(), layout.height());
         let bpp = bits_per_pixel(output_bytes, width, height);
         console.detail(format_args!(
-            "{input}: read in {:.3} s, encoded in {:.3} s, written in {:.3} s",
+            "{input}: read in {:.3} s, encoded in {:.3} s, written in {:.3} s, device {}",
             read.as_secs_f64(),
             (encoded - read).as_secs_f64(),
-            seconds - encoded.as_secs_f64()
+            seconds - encoded.as_secs_f64(),
+            device.name()
         ));
         if console.json {
             return console.object(json!({

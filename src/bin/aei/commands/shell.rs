@@ -25,10 +25,29 @@ pub(crate) struct Completions {
 impl Completions {
     pub(super) fn run(&self) -> Result<ExitCode, Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut crate::Cli::command(), "aei", &mut script);
+        clap_complete::generate(self.shell, &mut visible(&crate::Cli::command()), "aei", &mut script);
         Console::plain().result(String::from_utf8_lossy(&script).trim_end())?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A command without what is hidden, which completions would offer.
+fn visible(command: &clap::Command) -> clap::Command {
+    // Names of commands live as long as the program, which ends soon.
+    let owned = |text: &str| -> &'static str { text.to_owned().leak() };
+    let mut copy = clap::Command::new(owned(command.get_name()))
+        .args(command.get_arguments().filter(|argument| !argument.is_hide_set()))
+        .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).map(visible));
+    if let Some(about) = command.get_about() {
+        copy = copy.about(about.clone());
+    }
+    if let Some(about) = command.get_long_about() {
+        copy = copy.long_about(about.clone());
+    }
+    if let Some(version) = command.get_version() {
+        copy = copy.version(owned(version));
+    }
+    copy
 }
 
 /// Print the manual page, or write those of all subcommands to a folder
