@@ -26,7 +26,7 @@ const EXIT_CODES: [(u8, &str); 9] = [
     (Cause::Io as u8, "a file is missing, cannot be read or written, or exists already"),
     (Cause::BadFile as u8, "a file is damaged, truncated or of another kind"),
     (Cause::Limits as u8, "a picture is larger than the limits allow"),
-    (Cause::Unsupported as u8, "a file needs what this version or this model cannot do, or has no preview, or a device cannot be used"),
+    (Cause::Unsupported as u8, "a file needs what this version or this model cannot do, or has no preview, or a device or another codec cannot be used"),
     (Cause::Salvaged as u8, "a damaged file was decoded with --salvage; the messages tell what was lost"),
     (Cause::Cancelled as u8, "the work was stopped before its end"),
 ];

@@ -96,6 +96,13 @@ const COLUMNS: [&str; 19] = [
     "decode_peak_bytes",
 ];
 
+impl<'a> Key<'a> {
+    /// As what can be looked up.
+    fn parts(&self) -> (PictureId<'a>, [&'a str; 3], u64) {
+        (self.picture, [self.codec, self.version, self.settings], self.setting.to_bits())
+    }
+}
+
 /// What earlier runs have measured. Reading it changes nothing.
 pub(super) struct Earlier {
     path: PathBuf,
@@ -168,7 +175,8 @@ impl Results {
     /// Leaves these rows in the file, and earlier ones of which there is no new one: of other pictures, codecs, versions and settings.
     pub(super) fn finish(self, rows: &[Row]) -> Result<(), Failure> {
         drop(self.writer);
-        let kept = self.earlier.into_iter().filter(|row| !rows.iter().any(|new| new.same(&row.key())));
+        let new: HashSet<_> = rows.iter().map(|row| row.key().parts()).collect();
+        let kept = self.earlier.into_iter().filter(|row| !new.contains(&row.key().parts()));
         replace(&self.path, &rows.iter().cloned().chain(kept).collect::<Vec<_>>())
     }
 }

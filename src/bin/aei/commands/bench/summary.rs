@@ -144,7 +144,7 @@ pub(super) struct CodecSummary<'a> {
     pub(super) entry: &'a Entry,
     pub(super) rows: Vec<&'a Row>,
     /// The pictures in each measure's means: the same for all codecs.
-    means: Vec<(Metric, Vec<PictureId<'a>>)>,
+    means: Vec<(Metric, HashSet<PictureId<'a>>)>,
 }
 
 /// The codec that others are compared with where nothing else was asked for: jpeg, or the first other than aei.
@@ -185,7 +185,7 @@ impl<'a> Summary<'a> {
                 metrics.push(*metric);
             }
         }
-        let means: Vec<(Metric, Vec<PictureId<'_>>)> = metrics.iter().map(|metric| (*metric, in_means(&pictures, &all, *metric))).collect();
+        let means: Vec<(Metric, HashSet<PictureId<'_>>)> = metrics.iter().map(|metric| (*metric, in_means(&pictures, &all, *metric))).collect();
         // Pictures may all be too small for a measure.
         metrics = means.iter().filter(|(_, pictures)| !pictures.is_empty()).map(|(metric, _)| *metric).collect();
         let codecs = all.into_iter().map(|(entry, rows)| CodecSummary { entry, rows, means: means.clone() }).collect();
@@ -271,8 +271,8 @@ impl CodecSummary<'_> {
 /// Which pictures a measure's means are of, so that all points are of the same ones. A picture that is too small for the measure has no part in them, nor has
 /// one that some codec gives back without loss, as flat ones: a mean with infinity says nothing of the rest. Where all are like that, the points without infinity
 /// are what there is.
-fn in_means<'a>(pictures: &[&'a Source], codecs: &[(&Entry, Vec<&Row>)], metric: Metric) -> Vec<PictureId<'a>> {
-    let with = |wanted: &dyn Fn(f64) -> bool| -> Vec<PictureId<'a>> {
+fn in_means<'a>(pictures: &[&'a Source], codecs: &[(&Entry, Vec<&Row>)], metric: Metric) -> HashSet<PictureId<'a>> {
+    let with = |wanted: &dyn Fn(f64) -> bool| -> HashSet<PictureId<'a>> {
         let rows = codecs.iter().flat_map(|(_, rows)| rows);
         let without: HashSet<_> = rows.filter(|row| !metric.of(row).is_some_and(wanted)).map(|row| row.picture_id()).collect();
         pictures.iter().map(|source| source.id()).filter(|id| !without.contains(id)).collect()
