@@ -183,7 +183,12 @@ fn without_a_header_nothing_can_be_done() {
         assert!(damage.file.unwrap().contains("R2.1"));
     }
     loses(&file[8..], &picture, &[]);
-    loses(&[b"HTTP/1.1 200 OK", &file[..]].concat(), &picture, &[]);
+    loses(&[b"\x89AEI\r\r\n\x1a\r\n", &file[8..]].concat(), &picture, &[]);
+    // But not the header's place: a file that begins elsewhere is another one's preview, for all that can be known.
+    for front in [&b"HTTP/1.1 200 OK"[..], b"?", &[0; 8]] {
+        let error = salvage(&[front, &file[..]].concat()).unwrap_err();
+        assert!(matches!(&error, Error::Format(e) if e.rule() == "R2.5") && error.to_string().contains(&format!("byte {}", front.len())), "{error}");
+    }
 }
 
 /// A chunk with its sum.
@@ -217,17 +222,68 @@ fn tiles_of_other_pictures_are_not_taken() {
             let (_, damage) = loses(&bad, &picture, &[]);
             assert!(!damage.is_none(), "{at}: {damage:?}");
         }
-        let mut worse = nested.clone();
-        worse[44] ^= 2;
-        worse[inside.end - 6] ^= 2;
+        let with = |places: &[usize]| {
+            let mut bad = nested.clone();
+            places.iter().for_each(|at| bad[*at] ^= 2);
+            bad
+        };
+        // The length leads to what is behind, whatever is damaged besides: the last byte is the end's.
+        let (end, outer_end) = (inside.end - 6, nested.len() - 1);
+        for damaged in [&[44, end][..], &[56, outer_end], &[56, 65], &[56, 65, 90, outer_end], &[56, 300, outer_end]] {
+            let (_, damage) = loses(&with(damaged), &picture, &[]);
+            assert!(!damage.is_none());
+        }
+        // If it does not, its signature or its header show that it is another picture, or what stands behind its end does.
+        for damaged in [&[48, 56][..], &[48, 56, outer_end], &[48, 65], &[48, 56, 65], &[48, 56, 65, outer_end]] {
+            loses(&with(damaged), &picture, &[]);
+        }
         let tiles = if without_index { &[0][..] } else { &[] };
-        let (_, damage) = loses(&worse, &picture, tiles);
-        assert!(damage.file.is_some());
+        for damaged in [&[48, end][..], &[48, 56, end], &[48, 65, end]] {
+            loses(&with(damaged), &picture, tiles);
+        }
+        // A hole over the beginning of the preview.
+        for hole in [44..60, 44..90, 46..54, 46..100] {
+            let mut bad = nested.clone();
+            bad[hole].fill(0);
+            loses(&bad, &picture, &[]);
+        }
         // Its header is not the picture's.
-        let mut headless = nested.clone();
-        (headless[20], headless[44]) = (headless[20] ^ 1, headless[44] ^ 2);
-        assert!(matches!(salvage(&headless), Err(Error::Format(e)) if e.rule() == "R2.5"));
+        for damaged in [&[20, 44][..], &[20, 56], &[20, 48, 56], &[4, 20], &[12, 56]] {
+            assert!(matches!(salvage(&with(damaged)), Err(Error::Format(e)) if e.rule() == "R2.5"), "{damaged:?}");
+        }
+        for hole in [0..46, 0..56, 8..56, 8..60, 0..60] {
+            let mut bad = nested.clone();
+            bad[hole.clone()].fill(0);
+            assert!(matches!(salvage(&bad), Err(Error::Format(_))), "{hole:?}");
+        }
     }
+}
+
+/// A picture that is its own preview's size: nothing but its place tells the preview's tile from the picture's.
+#[test]
+fn a_preview_of_the_same_size_is_not_taken() {
+    let small = |seed| tiny_encoder(TILE).encode(&scene(96, 96, Channels::Rgb, seed)).unwrap();
+    let (file, preview) = (small(1), small(2));
+    let picture = tiny_decoder(&file).decode().unwrap();
+    let nested = [&file[..44], &chunk(b"prev", &preview), &file[44..]].concat();
+    let last = nested.len() - 1;
+    for damaged in [&[56][..], &[56, last], &[48, 56], &[48, 56, last], &[48, 52, last], &[44, 56]] {
+        let mut bad = nested.clone();
+        damaged.iter().for_each(|at| bad[*at] ^= 1);
+        let (salvaged, damage) = salvage(&bad).unwrap();
+        assert!(salvaged == picture && damage.tiles.is_empty() && !damage.is_none(), "{damaged:?}: {damage:?}");
+    }
+}
+
+#[test]
+fn a_tile_of_the_length_in_the_index_goes_before_another() {
+    let (file, picture) = file();
+    let other = tiny_encoder(TILE).encode(&scene(SIDE, SIDE, Channels::Rgb, 99)).unwrap();
+    let ((start, end), (first, _), (foreign, foreign_end)) = (tile(&file, 4), tile(&file, 0), tile(&other, 4));
+    assert_ne!(end - start, foreign_end - foreign);
+    // Behind the index, in the tile's place, and with the tile elsewhere.
+    loses(&[&file[..first], &other[foreign..foreign_end], &file[first..]].concat(), &picture, &[]);
+    loses(&[&file[..start], &other[foreign..foreign_end], &file[start..]].concat(), &picture, &[]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use super::chunk::{crc, parse_header};
 use super::source::FRAME;
-use super::{Container, Extras, Head, Piece, SIGNATURE, Source, TileSpan, check_tile, messages, number_in, parse_index, spans};
+use super::{Container, Extras, Head, KNOWN, Piece, SIGNATURE, Source, TileSpan, check_tile, messages, number_in, parse_index, spans};
 use crate::{Error, Result};
 
 /// How many bytes of checksums are computed for each byte of the file. A file made to look like chunks everywhere would cost a second for each kilobyte.
@@ -36,13 +36,9 @@ impl Container {
             Err(Error::Unsupported(message)) => return Err(Error::Unsupported(message)),
             Err(error) => error,
         };
-        let (chunks, end, broken) = sound_chunks(&bytes);
-        let head = chunks.iter().find(|c| &c.kind == b"HEAD").map(|c| Head::parse(payload(&bytes, c)));
-        let head = match head {
-            Some(head) => head?,
-            None if bytes.starts_with(&SIGNATURE) => return Err(Error::format("R2.5", "nothing can be saved: the chunk HEAD is damaged or missing")),
-            None => return Err(Error::format("R2.1", messages::signature(&bytes))),
-        };
+        let Some(first) = own_head(&bytes) else { return Err(headless(&bytes)) };
+        let head = Head::parse(payload(&bytes, &first))?;
+        let (chunks, end, broken) = sound_chunks(&bytes, first);
         let (tiles, lost) = find_tiles(&bytes, &chunks, end, &head)?;
         let behind = bytes.len() as u64;
         let mut extras = Extras::default();
@@ -64,68 +60,128 @@ fn payload<'a>(bytes: &'a [u8], chunk: &Sound) -> &'a [u8] {
 }
 
 /// Whether there is a chunk of this type and length at `at` whose CRC is right, whatever the file says there about type and length.
-fn is_sound(bytes: &[u8], kind: &[u8; 4], at: usize, length: usize) -> bool {
-    let Some(rest) = at.checked_add(8).and_then(|at| bytes.get(at..)) else { return false };
-    let Some((payload, rest)) = rest.split_at_checked(length) else { return false };
+fn is_sound(bytes: &[u8], kind: &[u8; 4], at: u64, length: u32) -> bool {
+    // Places that an index gives may be beyond what this machine can address.
+    let Some(rest) = usize::try_from(at + 8).ok().and_then(|at| bytes.get(at..)) else { return false };
+    let Some((payload, rest)) = rest.split_at_checked(length as usize) else { return false };
     rest.first_chunk().is_some_and(|stated: &[u8; 4]| crc(kind, &[payload]) == u32::from_le_bytes(*stated))
 }
 
-/// All chunks of the picture with a right CRC, from the start to its `IEND`, and where that ends; behind damage, the search goes on byte by byte. Then the types of
-/// chunks that stand where one should and are broken.
+/// Type and length of what may be a chunk at `at`, of which the file holds the type and length at least.
+fn header_at(bytes: &[u8], at: usize) -> Option<([u8; 4], u32)> {
+    let header = bytes.get(at..)?.first_chunk()?;
+    parse_header(header, at as u64).ok()
+}
+
+/// Whether a chunk of a type that stands behind a preview seems to begin at `at`.
+fn goes_on(bytes: &[u8], at: usize) -> bool {
+    header_at(bytes, at).is_some_and(|(kind, _)| &kind != b"HEAD" && (&kind == b"prev" || KNOWN.contains(&&kind)))
+}
+
+/// The picture's `HEAD`. It stands behind a signature, damaged or not, and nothing else: further on there is another file's, such as that of a preview.
+fn own_head(bytes: &[u8]) -> Option<Sound> {
+    // Line ends that became longer in text mode add two bytes.
+    (0..=SIGNATURE.len() + 2).find_map(|start| {
+        let (kind, length) = header_at(bytes, start)?;
+        let behind_others = bytes.get(1..start).is_some_and(|before| before.ends_with(&SIGNATURE));
+        (&kind == b"HEAD" && !behind_others && is_sound(bytes, &kind, start as u64, length)).then_some(Sound { kind, start, length })
+    })
+}
+
+/// Says that there is no `HEAD`.
+fn headless(bytes: &[u8]) -> Error {
+    let other = bytes.windows(SIGNATURE.len()).position(|window| window == SIGNATURE);
+    match other {
+        None => Error::format("R2.1", messages::signature(bytes)),
+        Some(0) => Error::format("R2.5", "nothing can be saved: the chunk HEAD is damaged or missing"),
+        Some(at) => Error::format(
+            "R2.5",
+            format!(
+                "nothing can be saved: the chunk HEAD is damaged or missing. What begins at byte {at} is the preview, or a file with other bytes in front of it"
+            ),
+        ),
+    }
+}
+
+/// All chunks of the picture with a right CRC, from its `HEAD` to its `IEND`, and where that ends; behind damage, the search goes on byte by byte. Then the types
+/// of chunks that stand where one should and are broken.
 ///
-/// The chunks of another file inside, which a broken `prev` holds, or behind one whose `IEND` is broken, are not the picture's: from its signature to its `IEND`
-/// nothing counts. If that `IEND` is broken too, a tile index shows that the picture goes on (a preview has none), or all up to the next `IEND` is lost: less than
-/// there might be, but never another picture's.
-fn sound_chunks(bytes: &[u8]) -> (Vec<Sound>, usize, Vec<[u8; 4]>) {
-    let (mut chunks, mut broken) = (Vec::<Sound>::new(), Vec::new());
+/// The chunks of another file inside, which a broken `prev` holds, or behind one whose `IEND` is broken, are not the picture's. Where a broken chunk's length leads
+/// to another chunk, what is in it is not looked at. Elsewhere nothing counts from a signature or another `HEAD` to the next `IEND`. If that `IEND` is broken too,
+/// a tile index shows that the picture goes on (a preview has none), or all up to the next `IEND` is lost: less than there might be, but not another picture's.
+/// Where both signature and `HEAD` of a preview are damaged, the picture that goes on behind its `IEND` shows what it was.
+fn sound_chunks(bytes: &[u8], head: Sound) -> (Vec<Sound>, usize, Vec<[u8; 4]>) {
+    let (mut at, mut chunks, mut broken) = (head.end(), vec![head], Vec::new());
     let mut work = (bytes.len() as u64).saturating_mul(WORK);
-    // Where a file begins whose signature is right, the search begins behind it.
-    let mut at = if bytes.starts_with(&SIGNATURE) { SIGNATURE.len() } else { 0 };
-    let (mut begun, mut nested) = (at > 0, false);
-    // Where the next chunk should be.
-    let mut expected = SIGNATURE.len();
+    let mut nested = false;
+    // Where the next chunk should be, and how many chunks there were when one was found elsewhere.
+    let (mut expected, mut astray) = (at, None);
     while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         if header == &SIGNATURE {
-            (nested, begun) = (begun, true);
+            nested = true;
             at += SIGNATURE.len();
             continue;
         }
-        let found = parse_header(header, at as u64).ok().filter(|(_, length)| *length as usize <= bytes.len() - at);
-        if let Some((kind, length)) = found {
-            let Some(left) = work.checked_sub(length.into()) else { break };
-            work = left;
-            if is_sound(bytes, &kind, at, length as usize) {
-                let chunk = Sound { kind, start: at, length };
-                at = chunk.end();
-                begun = true;
-                if nested && &kind == b"IEND" {
-                    nested = false;
-                    continue;
-                }
-                nested &= !is_index(bytes, &chunk, &chunks);
-                if !nested {
-                    expected = at;
-                    chunks.push(chunk);
-                    if &kind == b"IEND" {
-                        return (chunks, at, broken);
-                    }
-                }
-                continue;
-            }
+        let found = header_at(bytes, at).filter(|(_, length)| *length as usize <= bytes.len() - at);
+        let Some((kind, length)) = found else {
+            at += 1;
+            continue;
+        };
+        let Some(left) = work.checked_sub(length.into()) else { break };
+        work = left;
+        let chunk = Sound { kind, start: at, length };
+        if !is_sound(bytes, &kind, at as u64, length) {
             if at == expected {
                 broken.push(kind);
                 // If its length is right, the next one stands behind it.
-                expected = at + FRAME as usize + length as usize;
+                expected = chunk.end();
+                if goes_on(bytes, expected) {
+                    at = expected;
+                    continue;
+                }
+            }
+            at += 1;
+            continue;
+        }
+        let in_place = at == expected;
+        at = chunk.end();
+        if &kind == b"HEAD" {
+            // Unless it is a copy of the picture's own.
+            nested |= !in_place || payload(bytes, &chunk) != payload(bytes, &head);
+        } else if in_place || is_index(bytes, &chunk, &chunks) {
+            nested = false;
+        }
+        if !in_place && !nested {
+            astray = Some(chunks.len());
+        }
+        if &kind == b"IEND" && (nested || astray.is_some()) {
+            // Behind a preview's end stands the sum of its chunk, and the picture goes on.
+            let inside = goes_on(bytes, at + 4);
+            if inside {
+                at += 4;
+                expected = at;
+                chunks.truncate(astray.take().filter(|_| !nested).unwrap_or(chunks.len()));
+            }
+            if nested || inside {
+                nested = false;
+                continue;
             }
         }
-        at += 1;
+        if nested {
+            continue;
+        }
+        expected = at;
+        chunks.push(chunk);
+        if &kind == b"IEND" {
+            return (chunks, at, broken);
+        }
     }
     (chunks, bytes.len(), broken)
 }
 
-/// Whether a chunk is the tile index of the picture whose chunks were found so far, which lack it.
+/// Whether a chunk is the tile index of the picture whose chunks were found so far, which lack it and have no tiles yet.
 fn is_index(bytes: &[u8], chunk: &Sound, chunks: &[Sound]) -> bool {
-    if &chunk.kind != b"TIDX" || chunks.iter().any(|c| &c.kind == b"TIDX") {
+    if &chunk.kind != b"TIDX" || chunks.iter().any(|c| &c.kind == b"TIDX" || &c.kind == b"TILE") {
         return false;
     }
     let head = chunks.iter().find(|c| &c.kind == b"HEAD").and_then(|c| Head::parse(payload(bytes, c)).ok());
@@ -135,30 +191,36 @@ fn is_index(bytes: &[u8], chunk: &Sound, chunks: &[Sound]) -> bool {
 /// Where each tile is. Of a tile that is not there, the place means nothing and the second list has the reason.
 fn find_tiles(bytes: &[u8], chunks: &[Sound], end: usize, head: &Head) -> Result<(Vec<TileSpan>, BTreeMap<usize, String>)> {
     let grid = &head.grid();
+    let index = chunks.iter().find(|c| &c.kind == b"TIDX");
+    let lengths = index.and_then(|c| parse_index(payload(bytes, c), grid).ok()).unwrap_or_default();
+    let placed = index.and_then(|c| Some(spans(&lengths, c.end() as u64).ok()?.0)).filter(|spans| !spans.is_empty());
     let mut found: BTreeMap<usize, TileSpan> = BTreeMap::new();
-    let mut note = |start: usize, length: usize| {
+    let mut note = |start: usize, length: u32, any_length: bool| {
         let number = bytes.get(start + 8..).and_then(|rest| rest.first_chunk()).map_or(usize::MAX, |n| number_in(u32::from_le_bytes(*n)) as usize);
-        if number < grid.count() && check_tile(&bytes[start + 8..][..length], number, head).is_ok() {
-            found.entry(number).or_insert(TileSpan { start: start as u64, length: length as u32 });
+        if number < grid.count()
+            && (any_length || lengths.get(number) == Some(&length))
+            && check_tile(&bytes[start + 8..][..length as usize], number, head).is_ok()
+        {
+            found.entry(number).or_insert(TileSpan { start: start as u64, length });
         }
     };
-    chunks.iter().filter(|c| &c.kind == b"TILE").for_each(|c| note(c.start, c.length as usize));
-
-    // A tile whose type or length is damaged is still whole: the index knows its place,
-    let index = chunks.iter().find(|c| &c.kind == b"TIDX");
-    let placed = index.and_then(|c| Some(spans(&parse_index(payload(bytes, c), grid).ok()?, c.end() as u64).ok()?.0));
+    // What the index says, in place and length, goes before what stands elsewhere, and that in front of what is shorter or longer. A tile whose type or length is
+    // damaged is still whole: the index knows its place,
     for span in placed.iter().flatten() {
-        if is_sound(bytes, b"TILE", span.start as usize, span.length as usize) {
-            note(span.start as usize, span.length as usize);
+        if is_sound(bytes, b"TILE", span.start, span.length) {
+            note(span.start as usize, span.length, false);
         }
+    }
+    for any_length in [false, true] {
+        chunks.iter().filter(|c| &c.kind == b"TILE").for_each(|c| note(c.start, c.length, any_length));
     }
     // and without an index, it fills the gap between sound chunks.
     let ends: Vec<usize> = [SIGNATURE.len()].into_iter().chain(chunks.iter().map(Sound::end)).collect();
     for (start, end) in ends.iter().zip(chunks.iter().map(|c| c.start).chain([end])) {
-        if let Some(length) = end.checked_sub(start + FRAME as usize)
-            && is_sound(bytes, b"TILE", *start, length)
+        if let Some(length) = end.checked_sub(start + FRAME as usize).and_then(|length| u32::try_from(length).ok())
+            && is_sound(bytes, b"TILE", *start as u64, length)
         {
-            note(*start, length);
+            note(*start, length, true);
         }
     }
 
