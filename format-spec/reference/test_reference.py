@@ -460,8 +460,11 @@ class ContainerTest(TestCase):
                        {"tile_log2": 13}, {"quality": 64}, {"reserved": 1}):
             with self.subTest(change), self.refuses("R2.6"):
                 parse_file(aei_file(chunk(b"HEAD", head(**change)), tile(0)))
-        for payload in (head()[:-1], head() + b"\0"):
+        for payload in (b"", head()[:-1], head() + b"\0"):
             with self.refuses("R2.6"):
+                parse_file(aei_file(chunk(b"HEAD", payload), tile(0)))
+        for payload in (b"\2", head(version=2) + b"\0"):
+            with self.assertRaisesRegex(Refused, "R2.6: HEAD: format version 2"):
                 parse_file(aei_file(chunk(b"HEAD", payload), tile(0)))
 
     def test_damaged_preview(self):

@@ -33,10 +33,11 @@ impl Head {
     /// Reads and checks the payload.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self> {
         let refuse = |what: String| Error::format("R2.6", format!("the header is not valid: {what}"));
-        let payload: &[u8; HEAD_LEN] = payload.try_into().map_err(|_| refuse(format!("it has {} bytes", payload.len())))?;
-        if payload[0] != VERSION {
-            return Err(Error::Unsupported(format!("format version {} is not known here, only {VERSION}: use a newer version of aei (R2.6)", payload[0])));
+        // Before the length: another version may have another one.
+        if let Some(version) = payload.first().filter(|version| **version != VERSION) {
+            return Err(Error::Unsupported(format!("format version {version} is not known here, only {VERSION}: use a newer version of aei (R2.6)")));
         }
+        let payload: &[u8; HEAD_LEN] = payload.try_into().map_err(|_| refuse(format!("it has {} bytes", payload.len())))?;
         if payload[1] & !LOSSLESS != 0 || payload[15] != 0 {
             return Err(Error::Unsupported("the header has flags that this version of aei does not know: use a newer one (R2.6)".into()));
         }

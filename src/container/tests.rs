@@ -152,6 +152,12 @@ fn r2_6_header_fields() {
     let mut longer = good.to_vec();
     longer.push(0);
     assert_eq!(rule(file(&[(b"HEAD", &longer), TILE_0, END])), "R2.6");
+    assert_eq!(rule(file(&[(b"HEAD", &[]), TILE_0, END])), "R2.6");
+    // A newer version, whatever its header is like, is not called damaged.
+    longer[0] = 2;
+    for payload in [&longer[..], &[2], &[0]] {
+        assert!(matches!(Container::parse(file(&[(b"HEAD", payload), TILE_0, END]).into()), Err(Error::Unsupported(_))));
+    }
 }
 
 #[test]

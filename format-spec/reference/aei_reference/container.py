@@ -105,12 +105,13 @@ class Head:
 
 def parse_head(payload):
     """R2.6."""
+    if len(payload) and payload[0] != 1:  # what else it says may differ, its length too
+        raise Refused("R2.6", f"HEAD: format version {payload[0]} is not known here")
     if len(payload) != 24:
         raise Refused("R2.6", f"HEAD has {len(payload)} bytes instead of 24")
-    (version, flags, width, height, channels, bit_depth, orientation, tile_log2, quality,
+    (_, flags, width, height, channels, bit_depth, orientation, tile_log2, quality,
      reserved, model_id) = struct.unpack("<BBIIBBBBBB8s", payload)
     for name, value, allowed in (
-            ("format version", version, (1,)),
             ("flags", flags, (0, 1)),
             ("width", width, range(1, 65536)),
             ("height", height, range(1, 65536)),
