@@ -851,6 +851,17 @@ class ModelTest(TestCase):
 
 class PictureTest(TestCase):
     @classmethod
+        with self.refuses("4"):
+            parse_model(model_file({**good, b"note": b"\xff\xfe"}))
+        end = len(data) - 12
+        for twice in (b"enco", b"note", b"SYNT"):
+            with self.refuses("4"):
+                parse_model(data[:end] + chunk(twice, good[twice]) + data[end:])
+        # R2.3: what is excepted in a picture is not in a model.
+        preview = chunk(b"prev", b"?")
+        parse_model(data[:8] + preview + data[8:] + b"behind the end")
+        with self.refuses("R2.3"):
+            parse_model(data[:8] + preview[:-1] + b"\0" + data[8:])
     def setUpClass(cls):
         cls.model_data = model_file(ModelMaker().chunks())
         cls.model = parse_model(cls.model_data)

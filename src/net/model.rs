@@ -15,6 +15,8 @@ use crate::{Error, Result};
 
 /// `\x89AEM\r\n\x1a\n`.
 const SIGNATURE: [u8; 8] = *b"\x89AEM\r\n\x1a\n";
+/// The types of chunks, in their order. Those in lower case may be missing.
+const KNOWN: [&[u8; 4]; 8] = [b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT", b"enco", b"note", b"MEND"];
 /// The model of the crate and its id, which the export writes beside it, so that starting the program need not hash megabytes; a test compares it with the file.
 #[cfg(all(feature = "embedded-model", not(fuzzing)))]
 const EMBEDDED: Option<(&[u8], &str)> = Some((include_bytes!("../../models/aei1/model.aem"), include_str!("../../models/aei1/model.aem.id")));
@@ -221,34 +223,38 @@ impl Model {
     }
 
     fn parse(bytes: Cow<'static, [u8]>, id: ModelId) -> Result<Self> {
-        let mut chunks = chunks_of(&bytes)?;
-        let mut next = |kind: &[u8; 4]| loop {
-            let chunk = next_chunk(&mut chunks)?;
-            if &chunk.kind == kind || (kind == b"enco" && &chunk.kind == b"MEND") {
-                return Ok(chunk);
-            }
-            if chunk.is_critical() {
-                return Err(Error::Model(format!("the model is not valid: chunk {} stands where {} should be", chunk.name(), kind.escape_ascii())));
-            }
+        let refuse = |what: &str| Error::Model(format!("the model is not valid: {what}"));
+        let (mut chunks, mut ahead) = (chunks_of(&bytes)?, None);
+        // The next chunk, if it is of this type.
+        let mut optional = |kind: &[u8; 4]| -> Result<Option<Chunk<'_>>> {
+            let chunk = match ahead.take() {
+                Some(chunk) => chunk,
+                None => next_known(&mut chunks)?,
+            };
+            Ok(if &chunk.kind == kind { Some(chunk) } else { ahead.replace(chunk).and(None) })
         };
+        let mut next = |kind: &[u8; 4]| optional(kind)?.ok_or_else(|| refuse(&format!("chunk {} is missing or stands elsewhere", kind.escape_ascii())));
         let header = Header::parse(next(b"MHDR")?.payload)?;
         let tables = Tables::parse(next(b"TABL")?.payload, header.scales)?;
         let z_index = next(b"ZIDX")?.payload.to_vec();
         if z_index.len() != QUALITIES * header.nz || z_index.iter().any(|i| *i >= header.scales) {
-            return Err(Error::Model("the model is not valid: scale indices of z".into()));
+            return Err(refuse("scale indices of z"));
         }
         let range = |chunk: Chunk<'_>| chunk.start..chunk.start + chunk.payload.len();
         let entropy_chunk = range(next(b"ENTR")?);
         let synthesis_chunk = range(next(b"SYNT")?);
-        let chunk = next(b"enco")?;
-        let encoder = if &chunk.kind == b"enco" {
-            let at = range(chunk);
-            let encoder = EncoderHeader::read(&mut Reader::new(&bytes[at.clone()]), &header)?;
-            next(b"MEND")?;
-            Some((encoder, at.start + EncoderHeader::BYTES..at.end))
-        } else {
-            None
+        let encoder = match optional(b"enco")?.map(range) {
+            Some(at) => Some((EncoderHeader::read(&mut Reader::new(&bytes[at.clone()]), &header)?, at.start + EncoderHeader::BYTES..at.end)),
+            None => None,
         };
+        if optional(b"note")?.is_some_and(|note| std::str::from_utf8(note.payload).is_err()) {
+            return Err(refuse("the note is not UTF-8"));
+        }
+        match optional(b"MEND")? {
+            Some(end) if end.payload.is_empty() => {}
+            Some(_) => return Err(refuse("MEND is not empty")),
+            None => return Err(refuse("a chunk stands where MEND should be")),
+        }
         Ok(Self {
             id,
             header,
@@ -360,6 +366,19 @@ fn next_chunk<'a>(chunks: &mut Chunks<'a>) -> Result<Chunk<'a>> {
     chunks.next_chunk().map_err(|e| Error::Model(format!("the model is damaged: {}", e.message)))
 }
 
+/// The next chunk of a type that this crate knows. Others are skipped, or refused if they are critical (R2.4).
+fn next_known<'a>(chunks: &mut Chunks<'a>) -> Result<Chunk<'a>> {
+    loop {
+        let chunk = next_chunk(chunks)?;
+        if KNOWN.contains(&&chunk.kind) {
+            return Ok(chunk);
+        }
+        if chunk.is_critical() {
+            return Err(Error::Model(format!("the model is not valid: the chunk {} is not known (R2.4)", chunk.name())));
+        }
+    }
+}
+
 /// The id of a model file (SPEC 4).
 fn id_of(bytes: &[u8]) -> Result<ModelId> {
     let (mut chunks, mut digest) = (chunks_of(bytes)?, Sha256::new_with_prefix(SIGNATURE));
@@ -466,6 +485,57 @@ mod tests {
         crate::container::chunk::write(&mut other, b"MHDR", &[&header]).unwrap();
         other.extend_from_slice(&EMBEDDED[other.len()..]);
         assert_ne!(Model::from_bytes(other).unwrap().id(), Model::embedded().unwrap().id());
+    }
+
+    #[test]
+    fn r4_3_chunks_stand_in_their_order() {
+        const TINY: &[u8] = include_bytes!("../../format-spec/vectors/tiny.aem");
+        let of = |kinds: &[&[u8; 4]], payloads: &[(&[u8; 4], &[u8])]| {
+            let mut bytes = SIGNATURE.to_vec();
+            for kind in kinds {
+                let mut chunks = chunks_of(TINY).unwrap();
+                let own = std::iter::from_fn(|| chunks.next_chunk().ok()).find(|c| &&c.kind == kind).map(|c| c.payload);
+                let payload = payloads.iter().find(|(changed, _)| changed == kind).map(|(_, payload)| *payload).or(own);
+                crate::container::chunk::write(&mut bytes, kind, &[payload.unwrap_or(b"?")]).unwrap();
+            }
+            bytes
+        };
+        let parse = |bytes: Vec<u8>| Model::from_bytes(bytes).map(|model| (model.id, model.encoder.is_some()));
+        let id = id_of(TINY).unwrap();
+        let all = KNOWN;
+        assert_eq!(parse(of(&all, &[])).unwrap(), (id, true));
+        assert_eq!(parse([of(&all, &[]), b"behind the end".to_vec()].concat()).unwrap(), (id, true));
+        for left_out in 0..8 {
+            let some: Vec<_> = (0..8).filter(|i| *i != left_out).map(|i| all[i]).collect();
+            assert_eq!(parse(of(&some, &[])).is_ok(), left_out == 5 || left_out == 6, "without {left_out}");
+        }
+        // What stands behind MEND is not looked at.
+        for (from, kind) in all.iter().enumerate().take(7) {
+            for to in 0..8 {
+                let mut kinds = all.to_vec();
+                kinds.insert(to, kind);
+                assert!(parse(of(&kinds, &[])).is_err(), "{from} at {to} and in its place");
+                kinds.remove(from + usize::from(to <= from));
+                assert_eq!(parse(of(&kinds, &[])).is_ok(), to == from || to == from + 1, "{from} at {to}");
+            }
+        }
+        for to in 0..8 {
+            let with = |kind| {
+                let mut kinds = all.to_vec();
+                kinds.insert(to, kind);
+                parse(of(&kinds, &[]))
+            };
+            assert_eq!(with(b"abcd").unwrap(), (id, true));
+            assert_eq!(with(b"prev").unwrap(), (id, true));
+            assert!(with(b"Abcd").is_err());
+        }
+        for (kind, payload, good) in [(b"MEND", &b"!"[..], false), (b"note", b"\xff\xfe", false), (b"note", "ä: ö".as_bytes(), true), (b"note", b"", true)] {
+            assert_eq!(parse(of(&all, &[(kind, payload)])).is_ok(), good, "{payload:?}");
+        }
+        // R2.3 has no exception here.
+        let mut preview = of(&[b"prev"], &[]);
+        *preview.last_mut().unwrap() ^= 1;
+        assert!(parse([&preview[..], &TINY[8..]].concat()).is_err());
     }
 
     #[test]

@@ -29,9 +29,9 @@ def is_critical(chunk_type):
     return chunk_type[0] < ord("a")
 
 
-def read_chunks(data, end_type, truncated_rule):
+def read_chunks(data, end_type, truncated_rule, excepted=()):
     """Yields (type, payload, whether the CRC is right) of each chunk behind the signature,
-    the last one being `end_type`. Only a preview is yielded with a wrong CRC (R2.3).
+    the last one being `end_type`. Only the excepted types are yielded with a wrong CRC (R2.3).
     Nothing is copied: a claimed length costs no memory (section 7)."""
     view = memoryview(data)
     position = 8
@@ -50,7 +50,7 @@ def read_chunks(data, end_type, truncated_rule):
         (crc,) = struct.unpack_from("<I", view, end)
         payload = view[position + 8:end]
         intact = zlib.crc32(payload, zlib.crc32(chunk_type)) == crc
-        if not intact and chunk_type != b"prev":
+        if not intact and chunk_type not in excepted:
             raise Refused("R2.3", f"chunk {chunk_type.decode()}: wrong CRC")
         yield chunk_type, payload, intact
         if chunk_type == end_type:
@@ -182,7 +182,7 @@ def parse_file(data):
         raise Refused("R2.1", "not an aei file: wrong signature")
     file = None
     lengths = None  # of the TILE payloads, from TIDX
-    for chunk_type, payload, intact in read_chunks(data, b"IEND", "R2.5"):
+    for chunk_type, payload, intact in read_chunks(data, b"IEND", "R2.5", (b"prev",)):
         if is_critical(chunk_type) and chunk_type not in KNOWN:
             raise Refused("R2.4", f"unknown critical chunk {chunk_type.decode()}")
         if file is None:

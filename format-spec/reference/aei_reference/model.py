@@ -351,6 +351,10 @@ def parse_model(data):
         chunks[chunk_type] = payload
     if len(chunks[b"MEND"]):
         raise Refused("4", "model: MEND has a payload")
+    try:
+        bytes(chunks.get(b"note", b"")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused("4", "model: the note is not UTF-8") from None
     dims = parse_mhdr(chunks[b"MHDR"])
     if b"enco" in chunks:
         check_enco(chunks[b"enco"], dims)
