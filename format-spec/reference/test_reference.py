@@ -553,6 +553,13 @@ class ContainerTest(TestCase):
             ("R2.8", aei_file(h2, index, tile(0))),
             ("R2.8", aei_file(h2, index)),
             ("R2.9", FILE_SIGNATURE + h + t + chunk(b"IEND", b"x")),
+            # Of two broken rules, the one that is noticed first.
+            ("R2.9", FILE_SIGNATURE + h2 + index + tile(0) + chunk(b"IEND", b"x")),
+            ("R2.3", aei_file(a, t[:-1] + bytes([t[-1] ^ 1]))),
+            ("R2.3", aei_file(h2, t[:-1] + bytes([t[-1] ^ 1]))),
+            ("R2.11", aei_file(a, chunk(b"TILE"))),
+            ("R2.7", aei_file(h2, chunk(b"TILE"))),
+            ("R2.8", aei_file(h2, index, tile(1, b"1234"))),
         ]
         for number, (rule, data) in enumerate(cases):
             with self.subTest(number), self.refuses(rule):
@@ -844,13 +851,6 @@ class ModelTest(TestCase):
             parse_model(model_file({b"note": b"", **good}))
         with self.refuses("R2.4"):
             parse_model(model_file({b"ABCD": b"", **good}))
-        for grown in (b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT", b"enco", b"MEND"):
-            with self.refuses("4"):
-                parse_model(model_file({**good, grown: good[grown] + b"\0"}))
-
-
-class PictureTest(TestCase):
-    @classmethod
         with self.refuses("4"):
             parse_model(model_file({**good, b"note": b"\xff\xfe"}))
         end = len(data) - 12
@@ -862,6 +862,13 @@ class PictureTest(TestCase):
         parse_model(data[:8] + preview + data[8:] + b"behind the end")
         with self.refuses("R2.3"):
             parse_model(data[:8] + preview[:-1] + b"\0" + data[8:])
+        for grown in (b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT", b"enco", b"MEND"):
+            with self.refuses("4"):
+                parse_model(model_file({**good, grown: good[grown] + b"\0"}))
+
+
+class PictureTest(TestCase):
+    @classmethod
     def setUpClass(cls):
         cls.model_data = model_file(ModelMaker().chunks())
         cls.model = parse_model(cls.model_data)

@@ -108,14 +108,18 @@ impl Container {
         loop {
             let (kind, length) = source.header(at)?;
             if &kind == b"TILE" {
-                if index.is_none() {
-                    extras.check_complete(&head)?;
-                }
-                if index.is_none() && grid.count() > 1 {
-                    check_tile(&source.chunk(at)?.payload, 0, &head)?;
-                    return Err(index_mismatch(0));
-                }
-                let lengths = index.unwrap_or_else(|| vec![length]);
+                let lengths = match index {
+                    Some(lengths) => lengths,
+                    None => {
+                        let complete = extras.check_complete(&head).and_then(|()| if grid.count() > 1 { Err(index_mismatch(0)) } else { Ok(()) });
+                        if let Err(error) = complete {
+                            // That the chunk itself is damaged would have been noticed before.
+                            source.chunk(at)?;
+                            return Err(error);
+                        }
+                        vec![length]
+                    }
+                };
                 let (tiles, behind) = spans(&lengths, at)?;
                 return Ok(Self { source, head, extras, tiles, behind, checked: false, lost: BTreeMap::new() });
             }
@@ -310,7 +314,8 @@ fn check_known(chunk: &Found<'_>) -> Result<()> {
 /// TILE chunks stand together: directly behind TIDX, and nothing between the first and the last. The end there is a tile's absence.
 fn between_tiles(chunk: &Found<'_>) -> Error {
     if &chunk.kind == b"IEND" {
-        return Error::format("R2.8", "the file ends before the last of its tiles");
+        let absent = || Error::format("R2.8", "the file ends before the last of its tiles");
+        return check_iend(chunk).err().unwrap_or_else(absent);
     }
     Error::format("R2.5", format!("chunk {} stands between tiles", chunk.name()))
 }

@@ -193,3 +193,28 @@ fn r2_8_tiles() {
 fn r2_9_end() {
     assert_eq!(rule(file(&[(b"HEAD", &head(1, 1).to_bytes()), TILE_0, (b"IEND", b"!")])), "R2.9");
 }
+
+#[test]
+fn s2_1_of_two_broken_rules_the_first_counts() {
+    let two = head(257, 1).to_bytes();
+    let alpha = Head { channels: Channels::Rgba, ..head(1, 1) }.to_bytes();
+    let with_wrong_sum = |chunks: &[(&[u8; 4], &[u8])]| {
+        let mut bytes = file(chunks);
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes
+    };
+    // The end's content, then the number of tiles.
+    for chunks in [&[(b"HEAD", &two[..]), INDEX, (b"IEND", b"!")][..], &[(b"HEAD", &two), INDEX, TILE_0, (b"IEND", b"!")], &[(b"HEAD", &two), (b"IEND", b"!")]]
+    {
+        assert_eq!(rule(file(chunks)), "R2.9");
+    }
+    // The tile's sum, then the bands of alpha, then the index, then the tile.
+    assert_eq!(rule(with_wrong_sum(&[(b"HEAD", &alpha), TILE_0])), "R2.3");
+    assert_eq!(rule(file(&[(b"HEAD", &alpha), (b"TILE", b""), END])), "R2.11");
+    assert_eq!(rule(with_wrong_sum(&[(b"HEAD", &two), TILE_0])), "R2.3");
+    for tile in [TILE_1, (b"TILE", b"")] {
+        assert_eq!(rule(file(&[(b"HEAD", &two), tile, END])), "R2.7");
+    }
+    // The tile's number, then its place in the index.
+    assert_eq!(rule(file(&[(b"HEAD", &two), INDEX, (b"TILE", &[1, 0, 0, 0, 0, 0, 0, 0]), TILE_1, END])), "R2.8");
+}
