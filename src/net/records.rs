@@ -196,7 +196,7 @@ pub(crate) struct Gain {
 }
 
 impl Gain {
-    /// `(x * g + 2^(s-1)) >> s` for each number of `x`, which holds the channels of one position from `first` on. |x| < 2^27, so nothing overflows.
+    /// `(x * g + 2^(s-1)) >> s` for each number of `x`, which holds the channels of one position from `first` on. |x| < 2^28 (R3.9), so nothing overflows.
     #[inline]
     pub(crate) fn apply<X: Copy + Into<i64>>(&self, quality: u8, first: usize, x: &[X]) -> impl Iterator<Item = i64> {
         let values = &self.values[usize::from(quality) * self.channels + first..][..self.channels - first];
