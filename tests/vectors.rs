@@ -32,7 +32,9 @@ fn outcome(what: &str, path: &Path, model: Option<Arc<Model>>) -> String {
     options.model = model;
     let read = in_words(what, Decoder::with_options(File::open(path).unwrap(), options.clone()));
     let opened = in_words(what, Decoder::from_seekable(File::open(path).unwrap(), options));
-    assert_eq!(read, opened, "{}", path.display());
+    // What is behind the tiles is read last by a decoder that seeks (SPEC 2.1): of two broken rules it may name the other one.
+    let may_differ = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("x-order-tiles-"));
+    assert!(read == opened || may_differ && opened.starts_with("refused "), "{}: {read}, {opened}", path.display());
     read
 }
 
@@ -49,7 +51,7 @@ fn in_words(what: &str, decoder: aei::Result<Decoder>) -> String {
             let blocks = blocks.into_iter().filter_map(|(kind, block)| block.map(|block| (kind, block)));
             digest(blocks.flat_map(|(kind, block)| [&kind[..], &(block.len() as u32).to_le_bytes(), &block].concat()).collect::<Vec<_>>())
         }
-        "preview" => decoder.preview().map_or_else(rule, |preview| digest(preview.unwrap().samples())),
+        "preview" => decoder.preview().map_or_else(rule, |preview| preview.map_or("none".into(), |preview| digest(preview.samples()))),
         _ => match decoder.decode() {
             Ok(picture) => format!("{} {}x{}x{}", digest(picture.samples()), picture.width(), picture.height(), picture.channels().count()),
             Err(error) => format!("refused {}", rule(error)),
@@ -85,7 +87,7 @@ fn check_all() -> usize {
 
 #[test]
 fn all_vectors() {
-    assert!(check_all() >= 120);
+    assert!(check_all() >= 200);
 }
 
 #[test]

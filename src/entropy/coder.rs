@@ -37,6 +37,12 @@ impl Symbols {
         value
     }
 
+    /// The same for values that no encoder needs, up to the largest that the format has codes for, and beyond.
+    #[cfg(test)]
+    pub(crate) fn push_beyond(&mut self, value: i32, index: u8) {
+        self.0.push((value, index));
+    }
+
     pub(crate) fn with_capacity(symbols: usize) -> Result<Self> {
         let mut list = Vec::new();
         list.try_reserve_exact(symbols).map_err(|_| Error::Limits("there is no memory for the symbols of a tile".into()))?;

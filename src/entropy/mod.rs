@@ -6,7 +6,7 @@ mod tables;
 mod tile;
 
 pub(crate) use coder::StreamDecoder;
-#[cfg(feature = "bench-internals")]
+#[cfg(any(test, feature = "bench-internals"))]
 pub(crate) use coder::Symbols;
 pub(crate) use rounding::{COST_FRACTION, Rounding, cost};
 pub(crate) use tables::{Table, Tables};

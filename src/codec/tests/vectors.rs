@@ -7,6 +7,7 @@ use super::*;
 use sha2::{Digest, Sha256};
 
 mod attachments;
+mod rules;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors")
@@ -39,9 +40,13 @@ impl Vectors {
     }
 
     fn refused(&mut self, rule: &str, name: &str, file: &[u8]) {
-        let error = Decoder::new(file).and_then(|decoder| decoder.decode()).expect_err(name);
+        let options = DecoderOptions { model: self.model.clone(), ..DecoderOptions::default() };
+        let error = Decoder::with_options(file, options).and_then(|decoder| decoder.decode()).expect_err(name);
         assert!(error.to_string().contains(&format!("({rule})")), "{name}: {error}");
         self.write(name, file);
+        if self.model.is_some() {
+            writeln!(self.digests, "model tiny.aem  {name}").unwrap();
+        }
         writeln!(self.digests, "refused {rule}  {name}").unwrap();
     }
 
@@ -130,7 +135,7 @@ fn write_vectors() {
     let header = "# <SHA-256 of the 8-bit samples>  <file>  <width>x<height>x<channels>, refused <rule>  <file>, or model <model file>  <file>\n\
         # samples16 <SHA-256 of the 16-bit samples, little-endian>  <file>\n\
         # metadata <SHA-256 of ICCP, EXIF, XMP: each with its type and length (u32) in front>  <file>\n\
-        # preview <SHA-256 of its 8-bit samples, or the rule it breaks>  <file>\n";
+        # preview <SHA-256 of its 8-bit samples, the rule it breaks, or none>  <file>\n";
     let mut v = Vectors { digests: header.into(), model: None };
     let rgb = |w, h, seed| scene(w, h, Channels::Rgb, seed);
     let gray = |w, h, seed| scene(w, h, Channels::Gray, seed);
@@ -221,6 +226,7 @@ fn write_vectors() {
     v.refused("R3.5", "x-endless-escape.aei", &forged(&model, 128, 64, 12, coded(2, &[0xFF; 400])));
 
     v.attachments();
+    v.rules();
 
     let tiny = folder().join("tiny.aem");
     v.model = Some(Model::from_bytes(std::fs::read(&tiny).unwrap()).unwrap());
@@ -228,6 +234,7 @@ fn write_vectors() {
         let file = v.picture(&format!("tiny-model-q{quality}.aei"), quality, 256, &rgb(310, 70, 13));
         v.wide(&format!("tiny-model-q{quality}.aei"), &file);
     }
+    v.long_escapes();
     std::fs::write(folder().join("digests.txt"), &v.digests).unwrap();
 }
 

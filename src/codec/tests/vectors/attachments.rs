@@ -21,7 +21,7 @@ fn with_chunks(file: &[u8], mut change: impl FnMut(&[u8; 4], &[u8]) -> Vec<([u8;
 }
 
 /// `file` with the payload of every chunk of a type changed.
-fn with_payload(file: &[u8], wanted: &[u8; 4], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn with_payload(file: &[u8], wanted: &[u8; 4], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     with_chunks(file, |kind, payload| {
         let mut payload = payload.to_vec();
         if kind == wanted {
@@ -65,7 +65,7 @@ impl Vectors {
     }
 
     /// A line about the metadata.
-    fn metadata(&mut self, name: &str, file: &[u8]) {
+    pub(super) fn metadata(&mut self, name: &str, file: &[u8]) {
         let Metadata { icc, exif, xmp } = self.decoder(file).metadata().unwrap();
         let mut bytes = Vec::new();
         for (kind, block) in [(b"ICCP", icc), (b"EXIF", exif), (b"XMP ", xmp)] {
@@ -78,10 +78,11 @@ impl Vectors {
         writeln!(self.digests, "metadata {}  {name}", digest(&bytes)).unwrap();
     }
 
-    /// A line about the preview: its samples, or the rule that it breaks.
-    fn preview(&mut self, name: &str, file: &[u8], broken: Option<&str>) {
+    /// A line about the preview: its samples, the rule that it breaks, or that there is none.
+    pub(super) fn preview(&mut self, name: &str, file: &[u8], broken: Option<&str>) {
         let outcome = match (self.decoder(file).preview(), broken) {
             (Ok(Some(picture)), None) => digest(&picture.samples()),
+            (Ok(None), Some("none")) => "none".to_owned(),
             (Err(error), Some(rule)) => {
                 assert!(error.to_string().contains(&format!("({rule})")), "{name}: {error}");
                 rule.to_owned()
