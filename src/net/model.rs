@@ -487,19 +487,79 @@ mod tests {
         assert_ne!(Model::from_bytes(other).unwrap().id(), Model::embedded().unwrap().id());
     }
 
+    const TINY: &[u8] = include_bytes!("../../format-spec/vectors/tiny.aem");
+
+    /// The payload of a chunk of the tiny model.
+    fn payload(kind: &[u8; 4]) -> Option<&'static [u8]> {
+        let mut chunks = chunks_of(TINY).unwrap();
+        std::iter::from_fn(|| chunks.next_chunk().ok()).find(|chunk| &chunk.kind == kind).map(|chunk| chunk.payload)
+    }
+
+    /// The tiny model with these chunks, some of them with other payloads.
+    fn of(kinds: &[&[u8; 4]], payloads: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut bytes = SIGNATURE.to_vec();
+        for kind in kinds {
+            let other = payloads.iter().find(|(changed, _)| changed == kind).map(|(_, payload)| *payload);
+            crate::container::chunk::write(&mut bytes, kind, &[other.or_else(|| payload(kind)).unwrap_or(b"?")]).unwrap();
+        }
+        bytes
+    }
+
+    /// Type of a chunk, a place in its payload, what is put there, and the rule that this breaks (empty if it has no label).
+    type Case<'a> = (&'a [u8; 4], usize, &'a [u8], Option<&'a str>);
+
+    #[test]
+    fn s4_records_that_break_a_rule_are_refused() {
+        // The first layer of ENTR has 16 inputs and 64 outputs; SYNT begins with a gain. The bounds themselves are allowed.
+        let weights = 6 + 64 * 5;
+        let largest = [i16::MAX.to_le_bytes(), [0, 0x80]].concat();
+        let cases: [Case<'_>; 25] = [
+            (b"TABL", 0, &[0, 0], Some("")),
+            (b"TABL", 0, &[0, 0x20], Some("")),
+            (b"TABL", 2, &[0, 0], Some("")),
+            (b"TABL", 2, &[9, 9], Some("")),
+            (b"ZIDX", 9, &[63], None),
+            (b"ZIDX", 9, &[64], Some("")),
+            (b"ENTR", 0, &[3], Some("")),
+            (b"ENTR", 1, &[1], Some("")),
+            (b"ENTR", 2, &[63], Some("")),
+            (b"ENTR", 4, &[32], Some("")),
+            (b"ENTR", 6, &[0], Some("R4.1")),
+            (b"ENTR", 6, &[1], None),
+            (b"ENTR", 6, &[24], None),
+            (b"ENTR", 6, &[25], Some("R4.1")),
+            (b"ENTR", 6 + 64, &i32::MIN.to_le_bytes(), Some("R4.1")),
+            (b"ENTR", weights, &[0; 32], None),
+            (b"ENTR", weights, &largest, Some("R4.1")),
+            (b"SYNT", 0, &[0], Some("")),
+            (b"SYNT", 0, &[40], None),
+            (b"SYNT", 0, &[41], Some("")),
+            (b"SYNT", 1, &[1], Some("")),
+            (b"SYNT", 2, &[63], Some("")),
+            (b"SYNT", 4, &[255, 255, 255, 0], None),
+            (b"SYNT", 4, &[0, 0, 0, 1], Some("R4.2")),
+            (b"enco", 6 + 1, &[1], Some("")),
+        ];
+        for (kind, at, new, rule) in cases {
+            let mut changed = payload(kind).unwrap().to_vec();
+            changed[at..][..new.len()].copy_from_slice(new);
+            let outcome = Model::from_bytes(of(&KNOWN, &[(kind, &changed)])).map(|_| ());
+            match (outcome, rule) {
+                (Ok(()), None) => {}
+                (Err(Error::Model(message)), Some(rule)) if message.contains(rule) => {}
+                (outcome, _) => panic!("{} {at} {new:?}: {outcome:?}", kind.escape_ascii()),
+            }
+        }
+        for kind in [b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT", b"enco"] {
+            let whole = payload(kind).unwrap();
+            for other in [&whole[..whole.len() - 1], &[whole, &[0]].concat()] {
+                assert!(Model::from_bytes(of(&KNOWN, &[(kind, other)])).is_err());
+            }
+        }
+    }
+
     #[test]
     fn r4_3_chunks_stand_in_their_order() {
-        const TINY: &[u8] = include_bytes!("../../format-spec/vectors/tiny.aem");
-        let of = |kinds: &[&[u8; 4]], payloads: &[(&[u8; 4], &[u8])]| {
-            let mut bytes = SIGNATURE.to_vec();
-            for kind in kinds {
-                let mut chunks = chunks_of(TINY).unwrap();
-                let own = std::iter::from_fn(|| chunks.next_chunk().ok()).find(|c| &&c.kind == kind).map(|c| c.payload);
-                let payload = payloads.iter().find(|(changed, _)| changed == kind).map(|(_, payload)| *payload).or(own);
-                crate::container::chunk::write(&mut bytes, kind, &[payload.unwrap_or(b"?")]).unwrap();
-            }
-            bytes
-        };
         let parse = |bytes: Vec<u8>| Model::from_bytes(bytes).map(|model| (model.id, model.encoder.is_some()));
         let id = id_of(TINY).unwrap();
         let all = KNOWN;

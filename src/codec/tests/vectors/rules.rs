@@ -196,7 +196,7 @@ impl Vectors {
         let other = Encoder::new().lossless(Lossless::Always).encode(&flat(20, 9, [9, 80, 200])).unwrap();
         check("preview-larger.aei", &inserted(one, 1, b"prev", &other), None);
         // The window that a zlib stream states does not bound its distances.
-        let block: Vec<u8> = (0..300u32).map(|i| (i * i >> 5) as u8).collect();
+        let block: Vec<u8> = (0..300u32).map(|i| ((i * i) >> 5) as u8).collect();
         let mut stream = deflate(&block.repeat(2), 9).unwrap();
         (stream[0], stream[1]) = (0x08, 29);
         let file = inserted(one, 1, b"XMP ", &[&[1, 88, 2, 0, 0], &stream[..]].concat());
