@@ -6,7 +6,7 @@ Lines of digests.txt (`#` starts a comment):
     refused <rule>  <name.aei>
     samples16 <sha256>  <name.aei>
     metadata <sha256>  <name.aei>
-    preview <sha256 or rule>  <name.aei>
+    preview <sha256, rule or none>  <name.aei>
     model <path of a .aem, relative to the folder>  <name.aei>
 """
 
