@@ -322,21 +322,21 @@ impl Model {
     }
 
     pub(crate) fn entropy(&self) -> Result<&EntropyNet> {
-        load(&self.entropy, &self.bytes, &self.entropy_chunk, |r| EntropyNet::read(r, &self.header))
+        load(&self.entropy, &self.bytes, &self.entropy_chunk, 1, |r| EntropyNet::read(r, &self.header))
     }
 
     pub(crate) fn synthesis(&self) -> Result<&Synthesis> {
-        load(&self.synthesis, &self.bytes, &self.synthesis_chunk, |r| Synthesis::read(r, &self.header))
+        load(&self.synthesis, &self.bytes, &self.synthesis_chunk, 1, |r| Synthesis::read(r, &self.header))
     }
 
     /// The entropy network with its transposes.
     pub(crate) fn entropy_gradient(&self) -> Result<&EntropyGradient> {
-        load(&self.entropy_gradient, &self.bytes, &self.entropy_chunk, |r| EntropyGradient::read(r, &self.header))
+        load(&self.entropy_gradient, &self.bytes, &self.entropy_chunk, 2, |r| EntropyGradient::read(r, &self.header))
     }
 
     /// The synthesis with its transposes.
     pub(crate) fn synthesis_gradient(&self) -> Result<&SynthesisGradient> {
-        load(&self.synthesis_gradient, &self.bytes, &self.synthesis_chunk, |r| SynthesisGradient::read(r, &self.header))
+        load(&self.synthesis_gradient, &self.bytes, &self.synthesis_chunk, 2, |r| SynthesisGradient::read(r, &self.header))
     }
 
     /// The records of `SYNT`, for those who compute with them in another way.
@@ -354,7 +354,7 @@ impl Model {
 
     pub(crate) fn analysis(&self) -> Result<&Analysis> {
         let (encoder, records) = self.encoder.as_ref().ok_or_else(no_analysis)?;
-        load(&self.analysis, &self.bytes, records, |r| Analysis::read(r, &self.header, encoder))
+        load(&self.analysis, &self.bytes, records, 1, |r| Analysis::read(r, &self.header, encoder))
     }
 }
 
@@ -415,11 +415,18 @@ fn no_analysis() -> Error {
 }
 
 /// The network of a chunk, read on first use. Two threads may both read it; one result is kept.
-fn load<'a, T>(cell: &'a OnceLock<T>, bytes: &[u8], records: &Range<usize>, read: impl FnOnce(&mut Reader<'_>) -> Result<T>) -> Result<&'a T> {
+/// `bytes_each` is what becomes of a byte of the records.
+fn load<'a, T>(
+    cell: &'a OnceLock<T>,
+    bytes: &[u8],
+    records: &Range<usize>,
+    bytes_each: usize,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T>,
+) -> Result<&'a T> {
     if let Some(network) = cell.get() {
         return Ok(network);
     }
-    has_room(3 * records.len() + (4 << 20))?;
+    has_room(bytes_each * (records.len() + (1 << 20)))?;
     let mut reader = Reader::new(&bytes[records.clone()]);
     let network = read(&mut reader)?;
     reader.finish()?;
