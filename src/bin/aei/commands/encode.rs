@@ -54,7 +54,8 @@ pub(crate) struct Encode {
     /// Smallest file whose PSNR over red, green and blue is at least this
     #[arg(long, value_name = "DECIBELS", allow_negative_numbers = true, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     psnr: Option<f64>,
-    /// Smallest file whose SSIMULACRA2 score is at least this; 70 is good, 90 hard to tell from the original
+    /// Smallest file whose SSIMULACRA2 score is at least this; 70 is good, 90 hard to tell from the original. It takes 160 bytes of memory a pixel: above 13
+    /// megapixels, --max-memory has to be raised
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     ssimulacra2: Option<f64>,
     /// Decode the result before it is written, compare it with the picture and tell the PSNR
