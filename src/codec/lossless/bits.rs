@@ -192,8 +192,9 @@ static LOGARITHMS: [u32; (1 << ENTRY_BITS) + 1] = {
         table[i] = 0;
         while bit < COST_BITS {
             mantissa = (mantissa * mantissa) >> 31;
-            table[i] = 2 * table[i] + (mantissa >> 32) as u32;
-            mantissa >>= mantissa >> 32;
+            let next = mantissa >> 32;
+            table[i] = 2 * table[i] + next as u32;
+            mantissa >>= next;
             bit += 1;
         }
         i += 1;
