@@ -147,8 +147,11 @@ def start(arguments: list[str]) -> int:
         said = (home() / "log").read_bytes()[before:].decode(errors="replace")
     if code or (code == 0 and not FIRST_LINE.search(said)):
         print(f"{said[-2000:]}\nthe trainer has ended", file=sys.stderr)
-        if moved and not (home() / "run").exists():
+        if moved and not (home() / "run" / "last.pt").exists():  # it did nothing: the run before stays where it was
+            shutil.rmtree(home() / "run", ignore_errors=True)
             moved.rename(home() / "run")
+        elif moved:
+            print(f"the run before is {moved.name} now", file=sys.stderr)
         return 1
     if moved:
         print(f"the run before is {moved.name} now")

@@ -429,11 +429,19 @@ def test_minutes_may_change(tmp_path: Path, pictures: Path, capsys: pytest.Captu
 
 
 def test_what_an_exception_ends_is_saved(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.Pool, "find", lambda self, *_, find=train.Pool.find: 1 / 0 if self.kinds[2:] else find(self))
-    monkeypatch.setattr(train, "SCAN_SECONDS", 0)
+    monkeypatch.setattr(train.Trainer, "advance", lambda t, pool, advance=train.Trainer.advance: advance(t, pool) if t.step < 2 else 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train.main(short(tmp_path / "run", pictures, "--steps", "1000000"))
-    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] >= 1
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == 2
+
+
+def test_what_goes_wrong_beside_the_training_does_not_end_it(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch,
+                                                             capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(train.Pool, "find", lambda self, *_, find=train.Pool.find: 1 / 0 if self.kinds[2:] else find(self))
+    monkeypatch.setattr(train, "SCAN_SECONDS", 0)
+    train.main(short(tmp_path / "run", pictures, "--steps", "8"))
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == 8
+    assert "ZeroDivisionError" in capsys.readouterr().out
 
 
 def test_pictures_are_read_and_checkpoints_written_beside_the_training(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch,

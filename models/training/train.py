@@ -20,7 +20,7 @@ import math
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import torch
@@ -89,8 +89,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     a.given = tuple(vars(p.parse_args(argv)))  # what is there without defaults
     if not a.data and not a.go_on:
         p.error("--data is needed")
-    if a.minutes <= 0 or a.steps <= 0 or a.log_every <= 0 or math.isnan(a.minutes):
-        p.error("--minutes, --steps and --log-every are above 0")
+    if a.minutes <= 0 or a.steps <= 0 or a.log_every <= 0 or math.isnan(a.minutes) or (a.batch is not None and a.batch <= 0):
+        p.error("--minutes, --steps, --batch and --log-every are above 0")
     if a.grow is not None and not (isinstance(a.grow, dict) and (a.resume or a.go_on)):
         p.error("--grow is an object of JSON, and goes with --resume")
     if "config" in a.given and (a.resume or a.go_on):
@@ -465,6 +465,15 @@ def new_minutes(a: argparse.Namespace) -> None:
         a.minutes = minutes
 
 
+def outcome(work: Future) -> object:
+    """What came of work beside the steps, or None where it went wrong, which is said: it is tried again later, and a run is worth more."""
+    try:
+        return work.result()
+    except Exception as e:
+        print(f"went wrong beside the training, which goes on: {type(e).__name__}: {e}", flush=True)
+        return None
+
+
 def main(argv: list[str] | None = None) -> None:
     a = arguments(argv)
     torch.set_num_threads(a.threads)
@@ -522,12 +531,13 @@ def main(argv: list[str] | None = None) -> None:
                 now = time.time()
                 if now - saved > 60 * a.save_minutes:
                     if saving:
-                        saving.result()  # or what went wrong
+                        outcome(saving)
                     saving, saved = beside.submit(write, in_memory(t.checkpoint()), a.out), now
                 if finding is None and now - scanned > SCAN_SECONDS:
                     finding = beside.submit(pool.find, 2)
                 elif finding and finding.done():
-                    if pool.take(finding.result()):
+                    found = outcome(finding)
+                    if found and pool.take(found):
                         print(pool.describe(), flush=True)
                     finding, scanned = None, now
     finally:  # what an exception ends is saved too

@@ -114,8 +114,12 @@ fn python_packages() -> Vec<PathBuf> {
 /// The library that `ORT_DYLIB_PATH` names.
 fn named() -> Option<PathBuf> {
     let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from)?;
-    // A bare name that is no file here is for the system's loader.
-    Some(if path.components().count() > 1 || path.is_file() { std::path::absolute(&path).unwrap_or(path) } else { path })
+    // A bare name is for the system's loader, which does not look into the current folder: nothing is to be loaded from there because it happens to be there.
+    Some(if is_bare(&path) { path } else { std::path::absolute(&path).unwrap_or(path) })
+}
+
+fn is_bare(path: &Path) -> bool {
+    path.parent().is_none_or(|folder| folder.as_os_str().is_empty())
 }
 
 /// Every ONNX Runtime that can be found, in the order in which they are tried. `ORT_DYLIB_PATH`, where set, is the only one.
@@ -167,7 +171,11 @@ fn explain(reasons: &[String], device: Device) -> String {
     if reasons.is_empty() {
         return format!("no ONNX Runtime was found: install it ({}), or name the library file in ORT_DYLIB_PATH", package(device));
     }
-    let advice = if named().is_some() { "correct ORT_DYLIB_PATH, or unset it and have another one installed" } else { "install another one" };
+    let advice = match named() {
+        Some(path) if is_bare(&path) => "name the file in ORT_DYLIB_PATH with its folder, or unset it and have another one installed",
+        Some(_) => "correct ORT_DYLIB_PATH, or unset it and have another one installed",
+        None => "install another one",
+    };
     format!("{}: {advice} ({})", reasons.join("; "), package(device))
 }
 

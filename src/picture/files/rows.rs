@@ -283,6 +283,14 @@ fn write_all(
     Ok(())
 }
 
+/// An error that says the same: there is no other way to have one twice.
+fn copy_of(error: &std::io::Error) -> std::io::Error {
+    match error.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 /// Keeps the first failure: the PNG encoder's last writes happen where it cannot tell of theirs.
 struct Remembering<W> {
     out: W,
@@ -294,7 +302,7 @@ impl<W: Write> Write for Remembering<W> {
         self.out.write(bytes).inspect_err(|error| {
             // The call is made again after this one.
             if error.kind() != ErrorKind::Interrupted {
-                self.failed.get_or_insert(error.kind().into());
+                self.failed.get_or_insert_with(|| copy_of(error));
             }
         })
     }

@@ -1,6 +1,6 @@
 //! `results.csv`: what was measured, and what need not be measured again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -135,12 +135,20 @@ impl Earlier {
         Ok(Self { path, rows })
     }
 
-    /// The version and settings with which an earlier run measured a codec on one of these pictures, and at which settings; `None` if none did. Rows of the
-    /// latest run stand in front.
+    /// The version and settings with which an earlier run measured a codec on these pictures, and at which settings: those that all pictures have, or where that is not
+    /// enough for a curve, that one has. `None` if there are none. Rows of the latest run that came to its end stand in front.
     pub(super) fn recorded(&self, codec: &str, pictures: &HashSet<PictureId<'_>>) -> Option<(String, String, Vec<f64>)> {
         let rows = || self.rows.iter().filter(|row| row.codec == codec && pictures.contains(&row.picture_id()));
         let Row { version, settings, .. } = rows().next()?;
-        let mut ladder: Vec<f64> = rows().filter(|row| row.version == *version && row.settings == *settings).map(|row| row.setting).collect();
+        let mut ladders: HashMap<PictureId<'_>, Vec<f64>> = HashMap::new();
+        for row in rows().filter(|row| row.version == *version && row.settings == *settings) {
+            ladders.entry(row.picture_id()).or_default().push(row.setting);
+        }
+        let longest = ladders.values().max_by_key(|ladder| ladder.len())?;
+        let mut ladder: Vec<f64> = longest.iter().copied().filter(|setting| ladders.values().all(|others| others.contains(setting))).collect();
+        if ladder.len() < 2 {
+            ladder.clone_from(longest);
+        }
         ladder.sort_by(f64::total_cmp);
         ladder.dedup();
         Some((version.clone(), settings.clone(), ladder))
