@@ -7,7 +7,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::{Error, Result};
 
 /// With the process that it was made in.
-static SHARED: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
+type Shared = Mutex<Option<(u32, Arc<ThreadPool>)>>;
+
+static SHARED: Shared = Mutex::new(None);
 
 /// A worker that waits for a part of one picture may take up another picture meanwhile, on top of the first one's stack. Only what is touched takes memory.
 const STACK: usize = 16 << 20;
@@ -20,7 +22,7 @@ const STACK: usize = 16 << 20;
 /// # Errors
 /// [`Error::Limits`] if the threads cannot be started, and those of `work`.
 pub(crate) fn on_shared<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    shared(std::process::id())?.install(work)
+    shared(&SHARED, std::process::id())?.install(work)
 }
 
 /// As [`on_shared`], on a pool for this call alone.
@@ -30,8 +32,8 @@ pub(crate) fn on_own<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> +
 }
 
 /// The lock is never held for long, so that it is unlikely to be held while a process forks.
-fn shared(process: u32) -> Result<Arc<ThreadPool>> {
-    let known = SHARED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+fn shared(place: &Shared, process: u32) -> Result<Arc<ThreadPool>> {
+    let known = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match known {
         Some((of, pool)) if of == process => return Ok(pool),
         // Its threads are the parent's, and cannot be told to end from here.
@@ -39,7 +41,7 @@ fn shared(process: u32) -> Result<Arc<ThreadPool>> {
         None => {}
     }
     let made = Arc::new(pool(0)?);
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shared = place.lock().unwrap_or_else(PoisonError::into_inner);
     match &*shared {
         // Another thread was faster.
         Some((of, pool)) if *of == process => Ok(pool.clone()),
@@ -62,11 +64,12 @@ mod tests {
 
     #[test]
     fn one_pool_for_a_process_and_another_for_its_child() {
-        let first = shared(1).unwrap();
-        assert!(Arc::ptr_eq(&first, &shared(1).unwrap()));
-        let child = shared(2).unwrap();
+        let place = Mutex::new(None);
+        let first = shared(&place, 1).unwrap();
+        assert!(Arc::ptr_eq(&first, &shared(&place, 1).unwrap()));
+        let child = shared(&place, 2).unwrap();
         assert!(!Arc::ptr_eq(&first, &child));
-        assert!(Arc::ptr_eq(&child, &shared(2).unwrap()));
+        assert!(Arc::ptr_eq(&child, &shared(&place, 2).unwrap()));
         assert!(on_shared(|| Ok(rayon::current_thread_index().is_some())).unwrap());
     }
 

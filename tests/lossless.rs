@@ -152,6 +152,19 @@ fn flat_pictures_and_gradients_are_no_larger_than_without_a_choice() {
     }
 }
 
+/// Two rows of noise that take turns, further apart than zlib sees: no estimate tells that they take little.
+#[test]
+fn what_fits_without_loss_is_stored_so_whatever_estimates_say() {
+    let (two, width) = (noise(6000, 2), 6000);
+    let picture = Picture::rgb(width, 64, two.samples().repeat(32)).unwrap();
+    let exact = lossless(1024).encode(&picture).unwrap();
+    assert!(Encoder::new().encode_to(&picture, Target::Bytes(exact.len() as u64)).unwrap() == exact);
+    // A photograph whose lossless file is out of the question.
+    let photo = read("tests/data/budgie.jpg");
+    let file = Encoder::new().encode_to(&photo, Target::Bytes(9000)).unwrap();
+    assert!(!info(&file).lossless && (7000..=9000).contains(&file.len()));
+}
+
 /// The networks give single-pixel patterns the worse, the higher the quality index.
 #[test]
 fn scores_that_low_qualities_alone_reach_are_found() {

@@ -1,6 +1,7 @@
 //! The samples as they are, in place of latents: where they take less, or are asked for.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
@@ -15,7 +16,7 @@ use crate::entropy::CodedTile;
 use crate::picture::samples::Sample;
 use crate::picture::tiles::Grid;
 use crate::picture::try_filled;
-use crate::{Decoder, DecoderOptions, Error, Layout, Metadata, Picture, Result, SampleDepth, Samples};
+use crate::{Decoder, DecoderOptions, Error, Layout, Metadata, Result, SampleDepth, Samples};
 
 /// When an encoder stores samples as they are, so that the decoded picture is the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -88,7 +89,7 @@ impl<S: Sample> LosslessTiles<S> {
             return Ok(());
         }
         self.latent_bytes = latent_bytes;
-        self.pack(stop)
+        self.pack(u64::MAX, stop)
     }
 
     /// Whether the tiles of these rows, with those that are packed, will be larger than `most`, as far as estimates tell.
@@ -103,14 +104,22 @@ impl<S: Sample> LosslessTiles<S> {
         self.grid.pixel_rows(self.row, self.layout.height() as usize).len()
     }
 
-    /// Packs the next row of tiles.
-    fn pack(&mut self, stop: impl Fn() -> Result<()> + Sync) -> Result<()> {
+    /// Packs the next row of tiles, unless all together take more than `most` bytes.
+    fn pack(&mut self, most: u64, stop: impl Fn() -> Result<()> + Sync) -> Result<()> {
         let len = self.pixel_rows() * self.layout.row_len();
         let (layout, width) = (self.layout, self.layout.width() as usize);
         let row = self.waiting.make_contiguous().get(..len).unwrap_or_default();
         let places: Vec<_> = self.grid.row(self.row).collect();
-        let tiles: Vec<Result<CodedTile>> =
-            places.par_iter().map(|place| encode_tile(row, layout.row_len(), pixel_columns(place, width), layout.channels(), &stop)).collect();
+        let packed = AtomicU64::new(self.lossless_bytes);
+        let encode = |place| {
+            if packed.load(Ordering::Relaxed) > most {
+                return Err(Error::Parameter(format!("without loss the file has more than {most} bytes")));
+            }
+            let tile = encode_tile(row, layout.row_len(), pixel_columns(place, width), layout.channels(), &stop)?;
+            packed.fetch_add(tile.stream.len() as u64, Ordering::Relaxed);
+            Ok(tile)
+        };
+        let tiles: Vec<Result<CodedTile>> = places.par_iter().map(encode).collect();
         let tiles = tiles.into_iter().collect::<Result<Vec<_>>>()?;
         self.lossless_bytes += bytes(&tiles);
         self.tiles.extend(tiles);
@@ -127,19 +136,26 @@ impl<S: Sample> LosslessTiles<S> {
 
 /// Whether rows as wide as the picture may take no more than `left` bytes. `quick` is what zlib would make of them.
 fn may_fit<S: Sample>(rows: &[S], layout: &Layout, quick: u64, left: u64, stop: impl Fn() -> Result<()>) -> Result<bool> {
-    let samples = (rows.len() / layout.channels().count() * layout.channels().without_alpha().count()) as u64;
-    // What is flat, or a gradient, takes zlib some bits a hundred samples, and contexts that have learnt it next to none; a part of the rows does not show it, and to code them
-    // all is fast.
-    if quick * 8 * 4 < samples {
+    if is_nearly_flat(rows, layout, quick) {
         return Ok(left > 0);
     }
     if quick > 5 * left {
         return Ok(false);
     }
     // Not where noise keeps pixels from repeating others.
-    let may_repeat = quick * 8 < 2 * samples;
+    let may_repeat = quick * 8 < 2 * colours(rows, layout);
     let fits = |graphics| -> Result<bool> { Ok(estimate(rows, layout.row_len(), layout.channels(), graphics, &stop)? <= left) };
     Ok(fits(false)? || may_repeat && fits(true)?)
+}
+
+fn colours<S>(rows: &[S], layout: &Layout) -> u64 {
+    (rows.len() / layout.channels().count() * layout.channels().without_alpha().count()) as u64
+}
+
+/// What is flat, or a gradient, takes zlib some bits a hundred samples, and contexts that have learnt it next to none; a part of the rows does not show it, and to code
+/// them all is fast.
+fn is_nearly_flat<S>(rows: &[S], layout: &Layout, quick: u64) -> bool {
+    quick * 8 * 4 < colours(rows, layout)
 }
 
 fn bytes(tiles: &[CodedTile]) -> u64 {
@@ -177,25 +193,12 @@ impl Encoder {
                 alpha.iter_mut().try_for_each(|alpha| alpha.push(samples))?;
                 colours.push(samples)?;
             }
-            colours.pack(|| report(&self.progress, done, layout.height()))?;
+            colours.pack(self.most, || report(&self.progress, done, layout.height()))?;
         }
         let preview = preview.map(|preview| self.preview_file(preview.finish()?)).transpose()?.flatten();
         report(&self.progress, layout.height(), layout.height())?;
         let attachments = Attachments { metadata: Some(metadata), preview, alpha: alpha.map(AlphaEncoder::finish) };
         container::assemble(&head.without_loss(), &attachments, &colours.tiles)
-    }
-
-    /// Whether a picture's file without loss may have no more than `limit` bytes, with what is not known of alpha and metadata, as far as estimates tell.
-    pub(super) fn may_fit_without_loss(&self, picture: &Picture, limit: u64) -> Result<bool> {
-        fn of<S: Sample>(samples: &[S], layout: &Layout, limit: u64) -> Result<bool> {
-            let quick = quick_estimate(samples, layout.row_len(), layout.channels())?;
-            Ok(quick <= 2 * limit || may_fit(samples, layout, quick, limit + limit / 4, || Ok(()))?)
-        }
-        let layout = picture.into();
-        match picture.data() {
-            Samples::U8(samples) => of(samples, &layout, limit),
-            Samples::U16(samples) => of(samples, &layout, limit),
-        }
     }
 
     /// The better one of a file of latents and a lossless one of the same picture: the smaller one, or the lossless one where the other gives the picture so badly

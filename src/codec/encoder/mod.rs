@@ -59,6 +59,8 @@ pub struct Encoder {
     preview: bool,
     /// Skip threshold of all tiles (R3.6); if none, each tile gets what suits it.
     skip_below: Option<u8>,
+    /// Above so many bytes, lossless tiles are of no use, and given up.
+    most: u64,
     /// Set while one picture is encoded several times.
     reuse: Option<Reuse>,
     metadata: Metadata,
@@ -78,6 +80,7 @@ impl Default for Encoder {
             max_memory: u64::MAX,
             preview: false,
             skip_below: None,
+            most: u64::MAX,
             reuse: None,
             metadata: Metadata::default(),
             transforms: Transforms::default(),

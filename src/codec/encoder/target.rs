@@ -70,31 +70,60 @@ impl Encoder {
     /// As [`Encoder::encode`]; [`Error::Parameter`] if the target cannot be reached, with what can.
     pub fn encode_to(&self, picture: &Picture, target: Target) -> Result<Vec<u8>> {
         let limit = target.check(u64::from(picture.width()) * u64::from(picture.height()))?;
-        let hopeless = |limit| Ok::<_, Error>(self.lossless == Lossless::Auto && !self.may_fit_without_loss(picture, limit)?);
-        if self.lossless != Lossless::Never && !limit.map_or(Ok(false), hopeless)? {
-            let file = self.clone().lossless(Lossless::Always).encode(picture)?;
-            let fits = limit.is_none_or(|limit| file.len() as u64 <= limit);
-            return match (self.lossless, limit) {
-                // Nothing is better.
-                _ if fits && limit.is_some() => Ok(file),
-                (Lossless::Always, None) => Ok(file),
-                // No score is higher, and the smallest file of latents is no smaller.
-                (Lossless::Auto, None) if self.is_smallest(picture, &file)? => Ok(file),
-                (Lossless::Always, Some(bytes)) => {
-                    Err(Error::Parameter(format!("without loss the file has {} bytes, not {bytes}: allow losses or make the picture smaller", file.len())))
+        #[cfg(feature = "metrics")]
+        self.check_scoring(picture, target)?;
+        match (self.lossless, limit) {
+            (Lossless::Never, _) => self.reusing(picture).search(picture, target),
+            (Lossless::Always, None) => self.encode(picture),
+            (Lossless::Always, Some(bytes)) => {
+                let file = self.encode(picture)?;
+                let error = || format!("without loss the file has {} bytes, not {bytes}: allow losses or make the picture smaller", file.len());
+                if file.len() as u64 <= bytes { Ok(file) } else { Err(Error::Parameter(error())) }
+            }
+            // Nothing is better than what fits without loss. Whether it does is known early, for most pictures.
+            (Lossless::Auto, Some(bytes)) => match (Self { most: bytes, ..self.clone().lossless(Lossless::Always) }).encode(picture) {
+                Ok(file) if file.len() as u64 <= bytes => Ok(file),
+                Ok(_) | Err(Error::Parameter(_)) => self.reusing(picture).search(picture, target),
+                Err(error) => Err(error),
+            },
+            // Any score is reached without loss.
+            (Lossless::Auto, None) => {
+                let file = self.clone().lossless(Lossless::Always).encode(picture)?;
+                if self.is_smallest(picture, &file)? {
+                    return Ok(file);
                 }
-                _ => match self.clone().lossless(Lossless::Never).encode_to(picture, target) {
-                    Ok(latents) if limit.is_some() || latents.len() < file.len() => Ok(latents),
-                    // Any score is reached without loss.
-                    Err(Error::Parameter(_)) | Ok(_) if limit.is_none() => Ok(file),
-                    other => other,
-                },
-            };
+                match self.reusing(picture).search(picture, target) {
+                    Ok(latents) if latents.len() < file.len() => Ok(latents),
+                    Ok(_) | Err(Error::Parameter(_)) => Ok(file),
+                    Err(error) => Err(error),
+                }
+            }
         }
-        let mut again = self.clone().lossless(Lossless::Never);
+    }
+
+    /// Keeps what is the same at all qualities.
+    fn reusing(&self, picture: &Picture) -> Self {
         let pixels = u64::from(picture.width()) * u64::from(picture.height());
-        again.reuse = (self.transforms.device == Device::Native && pixels <= MAX_PIXELS).then(Reuse::default);
-        again.search(picture, target)
+        let reuse = (self.transforms.device == Device::Native && pixels <= MAX_PIXELS).then(Reuse::default);
+        Self { reuse, ..self.clone().lossless(Lossless::Never) }
+    }
+
+    /// Whether there is memory for a look at the decoded picture, if this is about a score.
+    #[cfg(feature = "metrics")]
+    fn check_scoring(&self, picture: &Picture, target: Target) -> Result<()> {
+        let bytes = match target {
+            Target::Psnr(_) => 0,
+            Target::Ssimulacra2(_) => SSIMULACRA2_BYTES,
+            Target::Bytes(_) | Target::BitsPerPixel(_) => return Ok(()),
+        };
+        if self.lossless == Lossless::Always {
+            return Ok(());
+        }
+        // What is kept; the decoded picture, both as the measure sees them, and what it makes of them.
+        let each = 8 + (picture.channels().count() * picture.depth().bytes()) as u64 + 6 + bytes;
+        let scoring = u64::from(picture.width()) * u64::from(picture.height()) * each;
+        let limits = crate::Limits { max_memory: self.max_memory, ..crate::Limits::none() };
+        limits.check_memory("looking for a score", self.reusing(picture).memory_for_rows(picture.into())?.max(scoring))
     }
 
     fn search(&self, picture: &Picture, target: Target) -> Result<Vec<u8>> {
@@ -105,15 +134,13 @@ impl Encoder {
                 self.encode_to_size(picture, bytes_for(bits, pixels))
             }
             #[cfg(feature = "metrics")]
-            Target::Psnr(decibels) => self.encode_to_score(picture, decibels, 0.45, ("a PSNR of", 0), |a, b| Ok(Some(crate::metrics::psnr(a, b)?.rgb))),
+            Target::Psnr(decibels) => self.encode_to_score(picture, decibels, 0.45, "a PSNR of", |a, b| Ok(Some(crate::metrics::psnr(a, b)?.rgb))),
             #[cfg(feature = "metrics")]
-            Target::Ssimulacra2(score) => {
-                self.encode_to_score(picture, score, 1.0, ("an SSIMULACRA2 score of", SSIMULACRA2_BYTES), crate::metrics::ssimulacra2)
-            }
+            Target::Ssimulacra2(score) => self.encode_to_score(picture, score, 1.0, "an SSIMULACRA2 score of", crate::metrics::ssimulacra2),
         }
     }
 
-    /// Whether a lossless file is as small as any of latents. What takes more than half a bit per pixel is not, with few exceptions.
+    /// Whether a lossless file, whose score is the highest, is as small as any of latents. What takes more than half a bit per pixel is not, with few exceptions.
     fn is_smallest(&self, picture: &Picture, lossless: &[u8]) -> Result<bool> {
         let few = lossless.len() as u64 * 16 <= u64::from(picture.width()) * u64::from(picture.height());
         Ok(few && lossless.len() <= self.clone().lossless(Lossless::Never).at_index(0)?.encode(picture)?.len())
@@ -161,15 +188,9 @@ impl Encoder {
         picture: &Picture,
         score: f64,
         slope: f64,
-        (what, bytes): (&str, u64),
+        what: &str,
         measure: impl Fn(&crate::metrics::Rgb<'_>, &crate::metrics::Rgb<'_>) -> Result<Option<f64>>,
     ) -> Result<Vec<u8>> {
-        // Besides what an encoding takes: the decoded picture, both as the measure sees them, and what it makes of them.
-        let pixels = u64::from(picture.width()) * u64::from(picture.height());
-        let scoring = pixels * ((picture.channels().count() * picture.depth().bytes() + 6) as u64 + bytes);
-        let layout = picture.into();
-        let limits = crate::Limits { max_memory: self.max_memory, ..crate::Limits::none() };
-        limits.check_memory("looking for a score", self.memory_for_rows(layout)?.saturating_add(scoring))?;
         let original = crate::metrics::Rgb::new(picture);
         let at = |index| {
             let file = self.at_index(index)?.encode(picture)?;
@@ -186,12 +207,16 @@ impl Encoder {
         }
         // Of patterns and noise that the networks fail at, files of low qualities may give more than those of high ones.
         let mut best = below.map_or(f64::NAN, |m| m.value);
-        for index in [0, 16, 32, 48] {
+        for index in [48, 32, 16, 0] {
             let (reached, file) = at(index)?;
             if reached >= score {
                 return Ok(file);
             }
-            best = best.max(reached);
+            // As it is with all others.
+            if reached < best {
+                break;
+            }
+            best = reached;
         }
         Err(Error::Parameter(format!("{what} {score} cannot be reached with this picture: {best:.2} is the best that was found")))
     }

@@ -160,7 +160,7 @@ impl Cost {
         if seen >= rows || typical.is_empty() {
             return self.bytes() * rows as u64 / seen.max(1) as u64;
         }
-        let more = typical.iter().sum::<u64>() * (rows - seen) as u64 / typical.len() as u64;
+        let more = typical.iter().sum::<u64>() / typical.len() as u64 * (rows - seen) as u64;
         (self.sum + more).div_ceil(8 << COST_BITS)
     }
 }

@@ -208,13 +208,14 @@ pub(super) fn quick_estimate<S: Sample>(rows: &[S], row_len: usize, channels: Ch
     let height = rows.len() / row_len;
     let (count, colours) = (channels.count(), channels.without_alpha().count());
     let size = colours * S::DEPTH.bytes();
+    let seen = (0..height).filter(|y| looked_at(height)(*y)).count();
     let mut bytes = Vec::new();
-    let mut seen = 0;
+    let room = seen * (row_len / count * size);
+    bytes.try_reserve_exact(room).map_err(|_| Error::Limits(format!("there is no memory for {room} more bytes")))?;
     for (y, row) in rows.chunks_exact(row_len).enumerate() {
         if !looked_at(height)(y) {
             continue;
         }
-        seen += 1;
         for pixel in row.chunks_exact(count) {
             pixel[..colours].iter().for_each(|v| v.store(&mut bytes));
         }
@@ -224,7 +225,7 @@ pub(super) fn quick_estimate<S: Sample>(rows: &[S], row_len: usize, channels: Ch
     for filters in [Filters::None, Filters::Smallest] {
         least = least.min(pack(&bytes, row_bytes, size, filters, QUICK)?.len() as u64);
     }
-    Ok(least * height as u64 / seen.max(1))
+    Ok(least * height as u64 / seen.max(1) as u64)
 }
 
 /// The rows of one tile, from the top.

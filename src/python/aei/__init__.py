@@ -62,7 +62,7 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
 
         image, found = array_of(image)
         # A block that is given says itself how the picture is to be turned.
-        if orientation is None and exif is _OF_THE_IMAGE:
+        if orientation is None and (exif is _OF_THE_IMAGE or not exif):
             orientation = found.get("orientation")
     icc, exif, xmp = ((found.get(kind) if given is _OF_THE_IMAGE else given) or None for kind, given in (("icc", icc), ("exif", exif), ("xmp", xmp)))
     if exif and bytes(exif[:6]) == b"Exif\0\0":

@@ -15,6 +15,7 @@ PREFIX = b"Exif\0\0"  #: Pillow's, in front of the TIFF header
 
 def array_of(image):
     """The samples of a Pillow image and what goes with them."""
+    bits = stored_bits(image)
     image.load()  # Some plugins find metadata behind the pixels.
     found = metadata_of(image)
     transparency = image.info.get("transparency")
@@ -31,7 +32,7 @@ def array_of(image):
         if image.mode == "CMYK" and "icc" in found:
             image = in_srgb(image, found["icc"])
         elif image.mode in ("L", "RGB") and transparency is not None:
-            image = with_alpha(image, transparency)
+            image = with_alpha(image, transparency, bits)
         elif image.mode not in MODES.values():
             alpha = image.has_transparency_data or image.mode in ("PA", "La", "RGBa")
             gray = image.mode in ("1", "La")
@@ -69,25 +70,39 @@ def in_srgb(image, profile):
     """An image in CMYK as RGB, by its profile where that is of use."""
     try:
         from PIL import ImageCms
-
+    except ImportError:
+        return image.convert("RGB")
+    try:
         srgb = ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(BytesIO(profile)), srgb, outputMode="RGB")
-    except (ImportError, OSError, ImageCms.PyCMSError):
+    except (ImportError, OSError, ImageCms.PyCMSError):  # Pillow may say of its own modules only now that they are missing.
         return image.convert("RGB")
 
 
-def with_alpha(image, key):
-    """A gray or RGB image with the alpha that its transparent colour stands for. Of PNG with 16 bits, Pillow reads the upper eight of the samples, but not of the
+def stored_bits(image):
+    """How many bits the samples have in a PNG file that is not loaded yet; 8 otherwise."""
+    tile = (getattr(image, "tile", None) or [None])[0]
+    raw = tile[3] if tile and len(tile) > 3 else None
+    raw = raw[0] if isinstance(raw, tuple) and raw else raw
+    end = raw.rpartition(";")[2].rstrip("BLN") if isinstance(raw, str) and ";" in raw else ""
+    return int(end) if getattr(image, "format", None) == "PNG" and end in ("1", "2", "4", "16") else 8
+
+
+def with_alpha(image, key, bits):
+    """A gray or RGB image with the alpha that its transparent colour stands for, if there is a pixel of it. Pillow makes samples of PNG to eight bits, but not that
     colour."""
-    deep = lambda number: number > 255
     if image.mode == "L" and isinstance(key, int):
         key = (key,)
     if not isinstance(key, (tuple, list)):
         return image
-    if any(deep(number) for number in key):
+    if bits == 16 or any(number > 255 for number in key):
         key = [number >> 8 for number in key]
+    elif bits < 8:
+        key = [number * 255 // ((1 << bits) - 1) for number in key]
     samples = np.asarray(image).reshape(image.height, image.width, -1)
-    clear = (samples == np.asarray(key, np.uint8)).all(-1)
+    clear = (samples == np.asarray(key)).all(-1)
+    if not clear.any():
+        return image
     with_alpha = image.convert("LA" if image.mode == "L" else "RGBA")
     with_alpha.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
     return with_alpha
@@ -121,10 +136,12 @@ def exif_of(block, orientation):
     exif = Image.Exif()
     try:
         exif.load(PREFIX + block if block else None)
+        exif[ORIENTATION] = orientation
+        return exif.tobytes()
     except Exception:  # It is damaged, and how the picture stands is worth more.
         exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    return exif.tobytes()
+        exif[ORIENTATION] = orientation
+        return exif.tobytes()
 
 
 class AeiImageFile(ImageFile.ImageFile):
@@ -179,7 +196,7 @@ def save(image, file, _filename):
         known["exif"] = known["exif"].tobytes() if len(known["exif"]) else None
     try:
         coded = encode(image, **known)
-    except TypeError as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise OSError(str(error)) from error
     file.write(coded)
 

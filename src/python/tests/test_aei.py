@@ -3,9 +3,11 @@ import copy
 import io
 import multiprocessing
 import pickle
+import struct
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -148,10 +150,12 @@ def test_metadata_that_is_not_wanted_is_left_out(nothing):
     image = with_metadata()
     assert {"exif", "icc_profile", "xmp"} <= set(saved(image).info)
     opened = saved(image, exif=nothing, icc_profile=nothing, xmp=nothing)
-    assert not {"exif", "icc_profile", "xmp"} & set(opened.info)
+    assert not {"icc_profile", "xmp"} & set(opened.info) and dict(opened.getexif()) == {0x0112: 6}
     info = aei.info(aei.encode(image, exif=nothing))
     assert info.exif is None and info.icc and info.xmp == b"<x/>"
-    assert "exif" not in saved(image, exif=Image.Exif()).info
+    # How the picture stands is not lost with it.
+    assert info.orientation == 6
+    assert dict(saved(image, exif=Image.Exif()).getexif()) == {0x0112: 6}
 
 
 def test_the_block_that_is_given_says_how_the_picture_stands():
@@ -186,6 +190,19 @@ def test_damaged_exif_is_no_hindrance():
     assert aei.info(aei.encode(image)).exif == b"garbage"
 
 
+def test_any_bytes_may_be_an_exif_block():
+    exif = Image.Exif()
+    exif[0x010F], exif[0x011A], exif[0x0213] = "maker", 72.0, 1
+    block, random = exif.tobytes()[6:], np.random.default_rng(1)
+    for _ in range(300):
+        damaged = bytearray(block)
+        for at in random.integers(8, len(block), 3):
+            damaged[at] = random.integers(256)
+        opened = Image.open(io.BytesIO(aei.encode(np.zeros((1, 1), np.uint8), exif=bytes(damaged), orientation=6)))
+        assert opened.size == (1, 1) and "exif" in opened.info
+        aei.encode(opened)
+
+
 def test_profiles_are_for_their_colours():
     photo = Image.open(PHOTO)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -196,6 +213,15 @@ def test_profiles_are_for_their_colours():
     cmyk.info["icc_profile"] = profile[:16] + b"CMYK" + profile[20:]  # No profile that can be used.
     info = aei.info(aei.encode(cmyk))
     assert info.icc is None and info.channels == 3
+
+
+def png(width, height, bits, transparent, rows):
+    """A gray PNG."""
+    def chunk(kind, payload):
+        return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)) + chunk(b"tRNS", transparent)
+            + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b""))
 
 
 def test_a_transparent_colour_becomes_alpha():
@@ -210,6 +236,12 @@ def test_a_transparent_colour_becomes_alpha():
     Image.fromarray(rgb[..., 0]).save(file, "PNG", transparency=1)
     back = aei.decode(aei.encode(Image.open(file), lossless=True))
     assert back.shape == (20, 30, 2) and ((back[..., 1] == 0) == (rgb[..., 0] == 1)).all()
+    # Gray of two bits, whose samples Pillow widens.
+    ramp = np.tile(np.arange(4, dtype=np.uint8), (4, 2))
+    file = io.BytesIO(png(8, 4, 2, b"\0\2", [bytes([0, 0b00011011, 0b00011011])] * 4))
+    back = aei.decode(aei.encode(Image.open(file), lossless=True))
+    assert (back[..., 0] == ramp * 85).all() and ((back[..., 1] == 0) == (ramp == 2)).all()
+    assert aei.decode(aei.encode(Image.open(io.BytesIO(png(8, 4, 2, b"\0\1", [bytes(3)] * 4))))).shape == (4, 8)
     deep = Image.fromarray(rgb[..., 0].astype(np.uint16) * 257)
     deep.info["transparency"] = 257
     back = aei.decode(aei.encode(deep, lossless=True), depth=16)
@@ -290,7 +322,7 @@ def test_other_threads_go_on_while_metadata_is_read():
     done.set()
     thread.join()
     # What remains is the copying into Python's memory.
-    assert took < 0.1 or longest[0] < 0.8 * took
+    assert took < 0.1 or longest[0] < 0.95 * took
 
 
 def test_many_calls_at_once():

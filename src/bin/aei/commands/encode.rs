@@ -54,7 +54,7 @@ pub(crate) struct Encode {
     /// Smallest file whose PSNR over red, green and blue is at least this
     #[arg(long, value_name = "DECIBELS", allow_negative_numbers = true, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     psnr: Option<f64>,
-    /// Smallest file whose SSIMULACRA2 score is at least this; 70 is good, 90 hard to tell from the original. It takes 160 bytes of memory a pixel: above 13
+    /// Smallest file whose SSIMULACRA2 score is at least this; 70 is good, 90 hard to tell from the original. It takes 170 bytes of memory a pixel: above 12.5
     /// megapixels, --max-memory has to be raised
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     ssimulacra2: Option<f64>,
