@@ -497,7 +497,7 @@ def main(argv: list[str] | None = None) -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     log_of_this_run(a.out, t.step if a.go_on else None)
     if not a.go_on or "minutes" in a.given:
-        (a.out / "minutes").unlink(missing_ok=True)  # it was for another run, or for less than is asked for now
+        (a.out / "minutes").unlink(missing_ok=True)  # it was for another run, or for less than was asked for
     pool = Pool(a.data, a.device, dict(graphics=a.graphics, synthetic=a.synthetic), a.synthetic_count, a.seed, a.vary)
     print(f"{pool.describe()}; {a.device}, {sum(w.numel() for w in t.weights) / 1e6:.2f} M parameters, from step {t.step}", flush=True)
     new_minutes(a)
