@@ -36,6 +36,8 @@ pub struct Rgb<'a> {
     width: usize,
     height: usize,
     samples: Cow<'a, [u8]>,
+    /// Pixels that count.
+    visible: usize,
 }
 
 impl<'a> Rgb<'a> {
@@ -48,7 +50,30 @@ impl<'a> Rgb<'a> {
             }
             Channels::Rgba => Cow::Owned(picture.samples().as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect()),
         };
-        Self { width: picture.width() as usize, height: picture.height() as usize, samples }
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        Self { width, height, samples, visible: width * height }
+    }
+
+    /// Two pictures without the colours that nobody sees, of pixels that are wholly transparent in both: they do not count in the PSNR, and are the same gray in
+    /// both for the other measures. Other pixels count with their colours as they are, however transparent.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] if the pictures differ in size.
+    pub fn visible(original: &'a Picture, coded: &'a Picture) -> Result<(Self, Self)> {
+        let (mut a, mut b) = (Self::new(original), Self::new(coded));
+        check_sizes(&a, &b)?;
+        if !original.channels().has_alpha() || !coded.channels().has_alpha() {
+            return Ok((a, b));
+        }
+        let (first, second) = (original.samples16(), coded.samples16());
+        let pixels = first.chunks_exact(original.channels().count()).zip(second.chunks_exact(coded.channels().count()));
+        let hidden: Vec<bool> = pixels.map(|(a, b)| a.last() == Some(&0) && b.last() == Some(&0)).collect();
+        for picture in [&mut a, &mut b] {
+            picture.visible = hidden.iter().filter(|hidden| !**hidden).count();
+            let pixels = picture.samples.to_mut().as_chunks_mut::<3>().0;
+            pixels.iter_mut().zip(&hidden).filter(|(_, hidden)| **hidden).for_each(|(pixel, _)| *pixel = [128; 3]);
+        }
+        Ok((a, b))
     }
 
     /// One channel, as numbers.

@@ -31,7 +31,8 @@ pub fn psnr(original: &Rgb<'_>, coded: &Rgb<'_>) -> Result<Psnr> {
         }
         luma += difference * difference;
     }
-    let pixels = (original.width * original.height) as f64;
+    // Where nothing counts, nothing differs.
+    let pixels = original.visible.min(coded.visible).max(1) as f64;
     let from_error = |mse: f64| 10.0 * (255.0 * 255.0 / mse).log10();
     Ok(Psnr { rgb: from_error(rgb as f64 / (3.0 * pixels)), luma: from_error(luma / pixels) })
 }

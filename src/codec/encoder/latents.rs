@@ -3,6 +3,7 @@
 use super::super::transforms::Stages;
 use super::super::{BAND, Progress, report};
 use super::Layout;
+use super::invisible::Fill;
 use super::padding::{Margin, Pixel, RightEdge, bottom_edge};
 use crate::net::{Analysis, Engine, INPUTS, Model, Tensor};
 use crate::picture::samples::Sample;
@@ -31,6 +32,8 @@ pub(super) struct LatentRows<'a, S, F> {
     /// Rows of samples of the band at hand.
     band: Vec<S>,
     right_edge: RightEdge,
+    /// If invisible colours are to become others.
+    fill: Option<Fill>,
     /// Latents that have been computed but not taken.
     ready: Vec<i32>,
     /// Cells of the picture that somebody may look at again, if anybody wants to.
@@ -50,6 +53,7 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
         Ok(Self {
             band: try_filled(rows * layout.row_len(), S::default())?,
             right_edge: RightEdge::default(),
+            fill: None,
             source,
             layout,
             analysis,
@@ -63,6 +67,12 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
             ready: Vec::new(),
             kept: None,
         })
+    }
+
+    /// Colours of wholly transparent pixels become what costs least.
+    pub(super) fn fill_invisible(mut self) -> Self {
+        self.fill = self.layout.channels().has_alpha().then(|| Fill::new(self.layout.width() as usize, self.layout.channels()));
+        self
     }
 
     /// Keeps cells for [`LatentRows::cells_from`].
@@ -144,6 +154,7 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
         let lines = (rows * 8).min(self.layout.height() as usize - self.next_cell_row * 8);
         let samples = &mut self.band[..lines * row_len];
         (self.source)(samples)?;
+        self.fill.iter_mut().try_for_each(|fill| fill.rows(samples))?;
         let (samples, shift, padded_width) = (&*samples, self.input_shift, self.cell_columns * 8);
         let pixel = |row: usize, column: usize| -> Pixel {
             let source = &samples[row * row_len + column * channels.count()..][..channels.count()];

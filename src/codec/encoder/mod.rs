@@ -1,5 +1,6 @@
 //! A picture to a file.
 
+mod invisible;
 mod latents;
 mod layout;
 mod lossless;
@@ -57,6 +58,7 @@ pub struct Encoder {
     model: Option<Arc<Model>>,
     max_memory: u64,
     preview: bool,
+    keep_invisible: bool,
     /// Skip threshold of all tiles (R3.6); if none, each tile gets what suits it.
     skip_below: Option<u8>,
     /// Above so many bytes, lossless tiles are of no use, and given up.
@@ -79,6 +81,7 @@ impl Default for Encoder {
             model: None,
             max_memory: u64::MAX,
             preview: false,
+            keep_invisible: false,
             skip_below: None,
             most: u64::MAX,
             reuse: None,
@@ -204,6 +207,26 @@ impl Encoder {
         self
     }
 
+    /// Whether wholly transparent pixels keep their colours, as well as the quality keeps any. Otherwise they become what costs least; nobody sees them, unless a
+    /// program uses colours without alpha. Files without loss keep them in any case. Default: no.
+    ///
+    /// ```
+    /// use aei::{Encoder, Lossless, Picture};
+    ///
+    /// // A white disc, cut out of noise.
+    /// let inside = |x: i32, y: i32| (x - 64) * (x - 64) + (y - 64) * (y - 64) < 1600;
+    /// let pixel = |i: i32| if inside(i % 128, i / 128) { [255; 4] } else { [(i * i % 251) as u8, 0, 0, 0] };
+    /// let picture = Picture::rgba(128, 128, (0..128 * 128).flat_map(pixel).collect())?;
+    /// let encoder = Encoder::new().lossless(Lossless::Never);
+    /// let (smaller, larger) = (encoder.encode(&picture)?, encoder.clone().keep_invisible(true).encode(&picture)?);
+    /// assert!(smaller.len() * 3 < larger.len());
+    /// # Ok::<(), aei::Error>(())
+    /// ```
+    pub fn keep_invisible(mut self, keep: bool) -> Self {
+        self.keep_invisible = keep;
+        self
+    }
+
     /// Metadata for [`Encoder::encode_rows`]. A [`Picture`] has its own.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
@@ -310,6 +333,9 @@ impl Encoder {
         };
         let mut latents = LatentRows::new(rows, layout, &model, stages, &grid, quality)?;
         let mut refiner = RowRefiner::new(&model, self.quality, self.effort, self.tune, self.skip_below)?;
+        if !self.keep_invisible {
+            latents = latents.fill_invisible();
+        }
         if refiner.is_some() {
             latents = latents.keep_cells();
         }
@@ -416,8 +442,12 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result
     let tiles = memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + 2 * h.m + 6 * h.ce) * at_once as u64;
     // Of 16 bits, for what is known here.
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
-    // A row of tiles, as it is and filtered.
-    let alpha = if layout.channels().has_alpha() { u64::from(layout.width()) * grid.tile().min(layout.height() as usize) as u64 * 4 } else { 0 };
+    // A row of tiles, as it is and filtered; what stands for a band in place of what is invisible.
+    let alpha = if layout.channels().has_alpha() {
+        u64::from(layout.width()) * (grid.tile().min(layout.height() as usize) as u64 * 4 + (BAND * 8) as u64 * 3)
+    } else {
+        0
+    };
     let analysis = memory::transform(h, model.encoder()?.analysis, columns);
     Ok(alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + analysis)
 }

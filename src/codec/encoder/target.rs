@@ -191,12 +191,13 @@ impl Encoder {
         what: &str,
         measure: impl Fn(&crate::metrics::Rgb<'_>, &crate::metrics::Rgb<'_>) -> Result<Option<f64>>,
     ) -> Result<Vec<u8>> {
-        let original = crate::metrics::Rgb::new(picture);
+        use crate::metrics::Rgb;
         let at = |index| {
             let file = self.at_index(index)?.encode(picture)?;
             let options = crate::DecoderOptions { limits: crate::Limits::none(), model: self.model.clone(), ..Default::default() };
             let decoded = crate::Decoder::with_options(&file[..], options)?.decode()?;
-            let reached = measure(&original, &crate::metrics::Rgb::new(&decoded))?;
+            let (original, decoded) = if self.keep_invisible { (Rgb::new(picture), Rgb::new(&decoded)) } else { Rgb::visible(picture, &decoded)? };
+            let reached = measure(&original, &decoded)?;
             let reached = reached.ok_or_else(|| Error::Parameter("the picture is too small for this measure".into()))?;
             Ok((reached, file))
         };

@@ -14,7 +14,8 @@ use crate::paths::{self, Place};
 
 /// Say how alike two pictures are
 ///
-/// Reads .aei files, PNG, JPEG, WebP, TIFF, BMP, PNM, GIF and QOI. Prints PSNR, MS-SSIM and SSIMULACRA2 of the second picture as a copy of the first.
+/// Reads .aei files, PNG, JPEG, WebP, TIFF, BMP, PNM, GIF and QOI. Prints PSNR, MS-SSIM and SSIMULACRA2 of the second picture as a copy of the first. Colours of
+/// pixels that are wholly transparent in both do not count.
 #[derive(Args)]
 #[command(after_help = crate::failure::exit_codes_help())]
 pub(crate) struct Compare {
@@ -35,7 +36,6 @@ impl Compare {
             return Err(Failure::usage("only one of the pictures can come from standard input"));
         }
         let (original, copy) = (read(session, &places[0])?, read(session, &places[1])?);
-        let (a, b) = (Rgb::new(&original), Rgb::new(&copy));
         if (original.width(), original.height()) != (copy.width(), copy.height()) {
             return Err(Failure::usage(format!(
                 "pictures of different sizes cannot be compared: {}x{} and {}x{} pixels",
@@ -45,6 +45,7 @@ impl Compare {
                 copy.height()
             )));
         }
+        let (a, b) = Rgb::visible(&original, &copy).at(&places[1])?;
         let (psnr, similarity, score) = (psnr(&a, &b)?, ms_ssim(&a, &b)?, ssimulacra2(&a, &b)?);
         let differences = Differences::new(&original, &copy);
         let has_alpha = original.channels().has_alpha() || copy.channels().has_alpha();
@@ -59,7 +60,7 @@ impl Compare {
                 "ms_ssim": similarity,
                 "ms_ssim_db": similarity.map(decibels).map(number),
                 "ssimulacra2": score,
-                "equal": differences.colours == 0 && differences.alpha == 0,
+                "equal": differences.colours == 0 && differences.invisible == 0 && differences.alpha == 0,
                 "alpha_equal": has_alpha.then_some(differences.alpha == 0),
             }))?;
             return Ok(ExitCode::SUCCESS);
@@ -79,6 +80,9 @@ impl Compare {
         if has_alpha {
             let alpha = if differences.alpha == 0 { "no difference".into() } else { format!("differs in {} pixels", differences.alpha) };
             session.console.result(format_args!("alpha        {alpha}"))?;
+            if differences.invisible > 0 {
+                session.console.result(format_args!("invisible    colours of {} wholly transparent pixels differ", differences.invisible))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -87,19 +91,22 @@ impl Compare {
 /// In how many pixels two pictures of one size differ, at 16 bits.
 struct Differences {
     colours: usize,
+    /// In colours alone, of pixels that are wholly transparent in both.
+    invisible: usize,
     /// Without transparency a picture is opaque.
     alpha: usize,
 }
 
 impl Differences {
     fn new(a: &Picture, b: &Picture) -> Self {
-        let (mut colours, mut alpha) = (0, 0);
+        let (mut colours, mut invisible, mut alpha) = (0, 0, 0);
         let (first, second) = (a.samples16(), b.samples16());
         for (a, b) in pixels(a.channels(), &first).zip(pixels(b.channels(), &second)) {
-            colours += usize::from(a[..3] != b[..3]);
+            let differ = usize::from(a[..3] != b[..3]);
+            *(if a[3] == 0 && b[3] == 0 { &mut invisible } else { &mut colours }) += differ;
             alpha += usize::from(a[3] != b[3]);
         }
-        Self { colours, alpha }
+        Self { colours, invisible, alpha }
     }
 }
 

@@ -45,6 +45,9 @@ pub(crate) struct Encode {
     /// What an effort above 0 is for: visual gives smaller files of the same look (SSIMULACRA2, MS-SSIM), with less of a gain in PSNR
     #[arg(long, value_name = "WHAT", default_value = "psnr")]
     tune: TuneFor,
+    /// Keep the colours of wholly transparent pixels as well as all others, for programs that use colours without alpha; otherwise they become what costs least
+    #[arg(long)]
+    keep_invisible: bool,
     /// Whole file of at most this size, and as close to it as can be; K and M stand for KiB and MiB
     #[arg(long, value_name = "BYTES", value_parser = super::parse_bytes, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     size: Option<u64>,
@@ -171,6 +174,7 @@ impl Encode {
             })
             .tile_size(self.tile_size)?
             .preview(self.preview)
+            .keep_invisible(self.keep_invisible)
             .max_memory(session.limits.max_memory)
             .device(device)
             .on_warning(console.device_warning())
@@ -191,7 +195,7 @@ impl Encode {
                     None => encoder.encode(&picture).map_err(Failure::from),
                 };
                 let file = file.at(input)?;
-                let verified = if self.verify { Some(verify(session, &picture, &file).at(input)?) } else { None };
+                let verified = if self.verify { Some(verify(session, &picture, &file, self.keep_invisible).at(input)?) } else { None };
                 (file, verified)
             }
             Content::Rows(mut rows) => (encoder.metadata(metadata).encode_rows(layout, |part| rows.read(part)).at(input)?, None),
@@ -285,7 +289,7 @@ fn unlimited() -> DecoderOptions {
 }
 
 /// Decodes a file as a user would, and checks what has to come back as it was. Gives the PSNR, and whether the samples are the same.
-fn verify(session: &Session, picture: &Picture, file: &[u8]) -> Result<(f64, bool), Failure> {
+fn verify(session: &Session, picture: &Picture, file: &[u8], keep_invisible: bool) -> Result<(f64, bool), Failure> {
     let wrong =
         |what: &str| Failure::new(Cause::Internal, format!("the coded file does not give the picture's {what} back, and was not written; please report this"));
     let mut options = unlimited();
@@ -309,7 +313,8 @@ fn verify(session: &Session, picture: &Picture, file: &[u8]) -> Result<(f64, boo
             return Err(wrong("alpha"));
         }
     }
-    Ok((psnr(&Rgb::new(picture), &Rgb::new(&decoded))?.rgb, picture.data() == decoded.data()))
+    let (a, b) = if keep_invisible { (Rgb::new(picture), Rgb::new(&decoded)) } else { Rgb::visible(picture, &decoded)? };
+    Ok((psnr(&a, &b)?.rgb, picture.data() == decoded.data()))
 }
 
 /// Pictures of more pixels than this are read row by row, if their format allows it.

@@ -1,0 +1,217 @@
+//! Colours of pixels that are wholly transparent (SPEC 6).
+//!
+//! Nobody sees them, but they have to be coded. What programs leave there, white, black, or what was cut away, makes edges and texture that cost bits. Here it is
+//! what the visible pixels around are on average: near them over few pixels, further away over many, which costs next to nothing. That is push-pull
+//! interpolation (Gortler, Grzeszczuk, Szeliski, Cohen: The Lumigraph, 1996), of opacity as the weight.
+
+use crate::picture::samples::Sample;
+use crate::picture::try_filled;
+use crate::{Channels, Result, SampleDepth};
+
+/// Weight of what is known for certain.
+const WHOLE: u32 = 255;
+/// Where nothing is visible at all.
+const MIDDLE: u16 = 0x8080;
+
+/// Fills what is invisible, band by band from the top.
+#[derive(Debug)]
+pub(super) struct Fill {
+    width: usize,
+    channels: Channels,
+    /// The last row above, as it was filled, so that bands go on in one another. None at the top.
+    above: Vec<Cell>,
+}
+
+/// A colour of up to three channels, and how sure it is, 0 to [`WHOLE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Cell {
+    colour: [u16; 3],
+    weight: u16,
+}
+
+impl Fill {
+    pub(super) fn new(width: usize, channels: Channels) -> Self {
+        Self { width, channels, above: Vec::new() }
+    }
+
+    /// Gives the invisible pixels of the next rows other colours. There is an alpha channel.
+    ///
+    /// # Errors
+    /// [`Error::Limits`](crate::Error::Limits) if memory runs out.
+    pub(super) fn rows<S: Sample>(&mut self, samples: &mut [S]) -> Result<()> {
+        let count = self.channels.count();
+        if samples.chunks_exact(count).any(is_invisible) {
+            self.fill(samples)?;
+        }
+        let last = samples.chunks_exact(self.width * count).next_back().unwrap_or_default();
+        self.above.clear();
+        self.above.extend(last.chunks_exact(count).map(|pixel| Cell { weight: WHOLE as u16, ..cell(pixel) }));
+        Ok(())
+    }
+
+    fn fill<S: Sample>(&self, samples: &mut [S]) -> Result<()> {
+        let count = self.channels.count();
+        let first = usize::from(!self.above.is_empty());
+        let rows = samples.len() / count / self.width + first;
+        let at = |samples: &[S], row: usize, column: usize| match row.checked_sub(first) {
+            Some(row) => cell(&samples[(row * self.width + column) * count..][..count]),
+            None => self.above[column],
+        };
+        let known = &*samples;
+        let mut levels = vec![Plane::of((rows, self.width), |row, column| at(known, row, column))?];
+        while let Some(finer) = levels.last().filter(|plane| plane.rows > 1 || plane.columns > 1) {
+            let coarser = Plane::of((finer.rows, finer.columns), |row, column| finer.cells[row * finer.columns + column])?;
+            levels.push(coarser);
+        }
+        // The only cell of the last one is all that is known.
+        let mut coarser = levels.pop().unwrap_or_default();
+        coarser.cells.iter_mut().filter(|cell| cell.weight == 0).for_each(|cell| cell.colour = [MIDDLE; 3]);
+        while let Some(mut finer) = levels.pop() {
+            for row in 0..finer.rows {
+                for column in 0..finer.columns {
+                    let cell = &mut finer.cells[row * finer.columns + column];
+                    *cell = mixed(*cell, coarser.between(row, column));
+                }
+            }
+            coarser = finer;
+        }
+        for (row, line) in samples.chunks_exact_mut(self.width * count).enumerate() {
+            for (column, pixel) in line.chunks_exact_mut(count).enumerate().filter(|(_, pixel)| is_invisible(pixel)) {
+                let colour = coarser.between(row + first, column);
+                pixel[..count - 1].iter_mut().zip(colour).for_each(|(sample, v)| *sample = S::from_stored(v, SampleDepth::Sixteen));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_invisible<S: Sample>(pixel: &[S]) -> bool {
+    pixel.last().is_some_and(|alpha| alpha.to_u16() == 0)
+}
+
+/// A pixel with alpha. What is nearly transparent may have any colour, and counts as little.
+fn cell<S: Sample>(pixel: &[S]) -> Cell {
+    let (mut colour, alpha) = ([0; 3], pixel[pixel.len() - 1].to_u16());
+    colour.iter_mut().zip(&pixel[..pixel.len() - 1]).for_each(|(v, sample)| *v = sample.to_u16());
+    Cell { colour, weight: if alpha == 0 { 0 } else { (alpha >> 8).max(1) } }
+}
+
+/// What is not sure of a cell comes from what is around it.
+fn mixed(cell: Cell, around: [u16; 3]) -> Cell {
+    let weight = u32::from(cell.weight);
+    let colour = std::array::from_fn(|c| ((u32::from(cell.colour[c]) * weight + u32::from(around[c]) * (WHOLE - weight) + WHOLE / 2) / WHOLE) as u16);
+    Cell { colour, weight: WHOLE as u16 }
+}
+
+/// Cells that stand for two by two of the next finer plane each.
+#[derive(Debug, Default)]
+struct Plane {
+    rows: usize,
+    columns: usize,
+    cells: Vec<Cell>,
+}
+
+impl Plane {
+    /// The averages of a finer plane of `rows` and `columns`.
+    fn of((rows, columns): (usize, usize), finer: impl Fn(usize, usize) -> Cell) -> Result<Self> {
+        let mut plane = Self { rows: rows.div_ceil(2), columns: columns.div_ceil(2), cells: Vec::new() };
+        plane.cells = try_filled(plane.rows * plane.columns, Cell::default())?;
+        for row in 0..plane.rows {
+            for column in 0..plane.columns {
+                let (mut sum, mut weights) = ([0; 3], 0);
+                for y in row * 2..(row * 2 + 2).min(rows) {
+                    for x in column * 2..(column * 2 + 2).min(columns) {
+                        let Cell { colour, weight } = finer(y, x);
+                        sum.iter_mut().zip(colour).for_each(|(sum, v)| *sum += u32::from(v) * u32::from(weight));
+                        weights += u32::from(weight);
+                    }
+                }
+                if weights > 0 {
+                    let colour = sum.map(|v| ((v + weights / 2) / weights) as u16);
+                    plane.cells[row * plane.columns + column] = Cell { colour, weight: weights.min(WHOLE) as u16 };
+                }
+            }
+        }
+        Ok(plane)
+    }
+
+    /// The colour at a place of the next finer plane, interpolated.
+    fn between(&self, row: usize, column: usize) -> [u16; 3] {
+        // The centres of the finer cells lie a quarter beside those of these.
+        let near = |at: usize, len: usize| (at / 2, if at.is_multiple_of(2) { (at / 2).saturating_sub(1) } else { (at / 2 + 1).min(len - 1) });
+        let ((row, other_row), (column, other_column)) = (near(row, self.rows), near(column, self.columns));
+        let at = |row: usize, column: usize| self.cells[row * self.columns + column].colour;
+        let corners = [at(row, column), at(row, other_column), at(other_row, column), at(other_row, other_column)];
+        std::array::from_fn(|c| {
+            let [a, b, c, d] = corners.map(|colour| u32::from(colour[c]));
+            ((9 * a + 3 * b + 3 * c + d + 8) / 16) as u16
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_visible_stays() {
+        let mut samples: Vec<u8> = (0..40 * 30 * 4u32).map(|i| (i * 37 % 251) as u8).collect();
+        samples.chunks_exact_mut(4).enumerate().for_each(|(i, pixel)| pixel[3] = if i % 40 < 20 { 0 } else { pixel[3].max(1) });
+        let original = samples.clone();
+        Fill::new(40, Channels::Rgba).rows(&mut samples).unwrap();
+        let mut changed = 0;
+        for (new, old) in samples.chunks_exact(4).zip(original.chunks_exact(4)) {
+            assert_eq!(new[3], old[3]);
+            assert!(old[3] == 0 || new == old);
+            changed += usize::from(new != old);
+        }
+        assert!(changed > 500);
+    }
+
+    #[test]
+    fn flat_colours_go_on_as_they_are() {
+        // One visible pixel, and a row of bands that have none.
+        for place in [0, 3 * 50 + 7, 20 * 50 - 1] {
+            let mut fill = Fill::new(50, Channels::Rgba);
+            let mut samples = vec![9u16, 9, 9, 0].repeat(50 * 20);
+            samples[place * 4..][..4].copy_from_slice(&[60000, 1234, 77, 300]);
+            fill.rows(&mut samples).unwrap();
+            assert!(samples.chunks_exact(4).all(|pixel| pixel[..3] == [60000, 1234, 77]), "{place}");
+            let mut next = vec![65535u16, 0, 65535, 0].repeat(50 * 3);
+            fill.rows(&mut next).unwrap();
+            assert!(next.chunks_exact(4).all(|pixel| pixel == [60000, 1234, 77, 0]), "{place}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_visible_it_is_the_middle() {
+        for rows in [1, 2, 31] {
+            let mut samples = vec![200u8, 0].repeat(13 * rows);
+            Fill::new(13, Channels::GrayAlpha).rows(&mut samples).unwrap();
+            assert!(samples.chunks_exact(2).all(|pixel| pixel == [128, 0]));
+        }
+    }
+
+    #[test]
+    fn it_is_smooth() {
+        // Left black and right white, with a gap, in two bands.
+        let (width, gap) = (200, 60..140);
+        let mut fill = Fill::new(width, Channels::GrayAlpha);
+        let mut last: Vec<u8> = Vec::new();
+        for _ in 0..2 {
+            let row = (0..width).flat_map(|x| if gap.contains(&x) { [x as u8 * 97, 0] } else { [if x < 100 { 0 } else { 255 }, 255] });
+            let mut samples: Vec<u8> = row.collect::<Vec<_>>().repeat(64);
+            fill.rows(&mut samples).unwrap();
+            let gray: Vec<u8> = samples.chunks_exact(2).map(|pixel| pixel[0]).collect();
+            for row in gray.chunks_exact(width) {
+                assert!(row.windows(2).all(|two| two[0].abs_diff(two[1]) < 16));
+            }
+            let rows: Vec<&[u8]> = gray.chunks_exact(width).collect();
+            assert!(rows.windows(2).all(|two| two[0].iter().zip(two[1]).all(|(a, b)| a.abs_diff(*b) < 24)));
+            if !last.is_empty() {
+                assert!(last.iter().zip(rows[0]).all(|(a, b)| a.abs_diff(*b) < 24));
+            }
+            last = rows[63].to_vec();
+        }
+    }
+}
