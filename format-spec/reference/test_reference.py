@@ -18,11 +18,11 @@ import numpy as np
 import aei_decode
 import check_vectors
 from aei_reference import decode, network
-from aei_reference.attachments import metadata, packed_rows, preview_file
+from aei_reference.attachments import metadata, preview_file
 from aei_reference.container import FILE_SIGNATURE, Refused, parse_file, parse_head
 from aei_reference.entropy import AnsDecoder
-from aei_reference.lossless import (STRETCHED, BitDecoder, FollowTable, TileModel, level,
-                                    lossless_tile, pixel_hash, squash, step)
+from aei_reference.lossless import (STRETCHED, BitDecoder, FollowTable, TileModel,
+                                    alpha_tile, level, lossless_tile, pixel_hash, squash, step)
 from aei_reference.model import MODEL_SIGNATURE, Block, Dense, Depthwise, Gain, parse_model
 
 BIT = [0, 32768, 65536]  # R3.3
@@ -148,6 +148,16 @@ def properties(depth, way=0, graphics=0):
     return depth | way << 5 | graphics << 7
 
 
+def code_alpha(plane, depth, graphics=0, model=TileModel):
+    """The BitEncoder that has coded alpha, [row][column]."""
+    return code_lossless([[(a,) for a in row] for row in plane], depth, 0, graphics, model)
+
+
+def alpha_properties(depth=8, flat=0, bit30=0, graphics=0):
+    """R2.11, R2.12."""
+    return depth | flat << 5 | bit30 << 6 | graphics << 7
+
+
 # --- Files ------------------------------------------------------------------------------
 
 def chunk(chunk_type, payload=b""):
@@ -163,6 +173,15 @@ def head(width=64, height=64, version=1, flags=0, channels=3, depth=8, orientati
 
 def tile(number, stream=b""):
     return chunk(b"TILE", struct.pack("<I", number) + stream)
+
+
+def alph(number, stream=b"", *how, **named):
+    return chunk(b"ALPH", struct.pack("<I", number | alpha_properties(*how, **named) << 24)
+                 + stream)
+
+
+def flat_alph(number, alpha, depth=8):
+    return alph(number, struct.pack("<I", alpha), depth, flat=1)
 
 
 def tidx(*streams):
@@ -491,22 +510,26 @@ class ContainerTest(TestCase):
                 metadata(file)
 
     def test_alpha(self):
-        """R2.12, by hand: each filter over the row 1 2 3 and what is above it."""
-        for number, expected in enumerate(([9, 8, 7], [9, 17, 24], [10, 10, 10], [9, 13, 15],
-                                           [10, 18, 25])):
-            rows = bytes([0, 1, 2, 3, number, 9, 8, 7])
-            band = packed_rows(zlib.compress(rows), 2, 3, 8)
-            self.assertEqual(band.tolist(), [[1, 2, 3], expected])
-        band = packed_rows(zlib.compress(bytes([1, 1, 255, 2, 3])), 1, 2, 16)
-        self.assertEqual(band.tolist(), [[0x01FF, 0x0302]])
-        for data in (bytes([5, 0, 0, 0]), bytes(3), bytes(5)):
-            with self.refuses("R2.12"):
-                packed_rows(zlib.compress(data), 1, 3, 8)
+        """R2.11: a chunk for each tile. What R2.12 says is not looked at yet."""
+        four = chunk(b"HEAD", head(300, 300, channels=2))
+        for depth in (8, 16):
+            alpha = (alph(0, b"", depth, 1, 1, 1), alph(1, b"abcdefgh", depth, graphics=1),
+                     alph(2, b"abcd", depth), alph(3, b"abcd", depth, flat=1))
+            # Chunks that may be skipped may stand anywhere in front of TIDX.
+            file = parse_file(aei_file(four, chunk(b"EXIF", b"\0"), *alpha[:2], chunk(b"abcd"),
+                                       *alpha[2:], tidx(*4 * (b"",)), *map(tile, range(4))))
+            self.assertEqual(file.alpha_depth, depth)
+            self.assertEqual(file.alpha, [(depth | 7 << 5, b""), (depth | 4 << 5, b"abcdefgh"),
+                                          (depth, b"abcd"), (depth | 1 << 5, b"abcd")])
+        for channels in (2, 4):  # of one tile, that is, without TIDX
+            one = chunk(b"HEAD", head(channels=channels))
+            self.assertEqual(len(parse_file(aei_file(one, alph(0), tile(0))).alpha), 1)
 
     def test_refusals(self):
         h, t, end = chunk(b"HEAD", head()), tile(0), chunk(b"IEND")
         h2, index = chunk(b"HEAD", head(width=500)), tidx(b"", b"")
-        a = chunk(b"HEAD", head(channels=4))
+        a, a2 = (chunk(b"HEAD", head(width, channels=4)) for width in (64, 500))
+        rest2 = index, t, tile(1)
         cases = [
             ("R2.1", b"\x89PNG\r\n\x1a\n" + h + t + end),
             ("R2.2", aei_file(h, chunk(b"a1cd"), t)),
@@ -521,13 +544,31 @@ class ContainerTest(TestCase):
             ("R2.10", aei_file(h, chunk(b"EXIF"), t)),
             ("R2.10", aei_file(h, chunk(b"EXIF", b"\2\0\0\0\0"), t)),
             ("R2.10", aei_file(h, chunk(b"EXIF", b"\1\0\0\0"), t)),
-            ("R2.11", aei_file(h, chunk(b"ALPH", b"\0\0\0\x08"), t)),
+            ("R2.11", aei_file(h, alph(0), t)),
             ("R2.11", aei_file(a, t)),
+            ("R2.11", aei_file(a, chunk(b"ALPH"), t)),
             ("R2.11", aei_file(a, chunk(b"ALPH", b"\0\0\x08"), t)),
-            ("R2.11", aei_file(a, chunk(b"ALPH", b"\1\0\0\x08"), t)),
-            ("R2.11", aei_file(a, chunk(b"ALPH", b"\0\0\0\x0C"), t)),
-            ("R2.11", aei_file(a, *2 * (chunk(b"ALPH", b"\0\0\0\x08"),), t)),
-            ("R2.5", aei_file(a, chunk(b"ALPH", b"\0\0\0\x08"), chunk(b"XMP ", b"\0"), t)),
+            *(("R2.11", aei_file(a, alph(0, bytes(n)), t)) for n in (1, 2, 3, 5)),
+            ("R2.11", aei_file(a, alph(0, bytes(5), flat=1), t)),
+            ("R2.11", aei_file(a, alph(1), t)),
+            ("R2.11", aei_file(a, alph(1 << 23), t)),
+            *(("R2.11", aei_file(a, alph(0, b"", depth), t))
+              for depth in range(32) if depth not in (8, 16)),
+            *(("R2.11", aei_file(a, alph(0, b"", 0, **{bit: 1}), t))
+              for bit in ("flat", "bit30", "graphics")),
+            ("R2.11", aei_file(a, alph(0), alph(0), t)),
+            ("R2.11", aei_file(a, alph(0), alph(1), t)),
+            ("R2.11", aei_file(a2, *rest2)),
+            ("R2.11", aei_file(a2, alph(0), *rest2)),
+            ("R2.11", aei_file(a2, alph(1), *rest2)),
+            ("R2.11", aei_file(a2, alph(1), alph(0), *rest2)),
+            ("R2.11", aei_file(a2, alph(0), alph(0), *rest2)),
+            ("R2.11", aei_file(a2, alph(0), alph(1), alph(2), *rest2)),
+            ("R2.11", aei_file(a2, alph(0), alph(1, b"", 16), *rest2)),
+            ("R2.11", aei_file(a2, alph(0, b"", 16), alph(1), *rest2)),
+            ("R2.5", aei_file(a, alph(0), chunk(b"XMP ", b"\0"), t)),
+            ("R2.5", aei_file(a, alph(0), t, alph(0))),
+            ("R2.5", aei_file(a2, alph(0), alph(1), index, alph(2), t, tile(1))),
             ("R2.5", aei_file(t, h)),
             ("R2.5", aei_file(chunk(b"abcd"), h, t)),
             ("R2.5", aei_file(h, h, t)),
@@ -558,6 +599,13 @@ class ContainerTest(TestCase):
             ("R2.3", aei_file(a, t[:-1] + bytes([t[-1] ^ 1]))),
             ("R2.3", aei_file(h2, t[:-1] + bytes([t[-1] ^ 1]))),
             ("R2.11", aei_file(a, chunk(b"TILE"))),
+            ("R2.11", aei_file(a, t, alph(0))),
+            ("R2.11", aei_file(a, alph(0), alph(1), chunk(b"abcd")[:-1] + b"\x55", t)),
+            ("R2.11", aei_file(a2, alph(0), tidx(b""))),
+            ("R2.11", aei_file(a2, t)),
+            ("R2.7", aei_file(a2, alph(0, bytes(4), 8, 1, 1, 1), alph(1), t)),
+            ("R2.3", aei_file(a, alph(1)[:-1] + b"\0")),
+            ("R2.8", aei_file(a, alph(0, b"", 8, 1, 1, 1))),
             ("R2.7", aei_file(h2, chunk(b"TILE"))),
             ("R2.8", aei_file(h2, index, tile(1, b"1234"))),
         ]
@@ -626,16 +674,19 @@ class LosslessTest(TestCase):
     def test_file(self):
         """Two tiles, of which the padding is not coded, and alpha."""
         picture = np.random.default_rng(2).integers(0, 256, (3, 258, 4)) // 4 * 4
-        colours, alpha = picture[:, :, :3], picture[:, :, 3].astype(np.uint8)
+        picture[:, 256:, 3] = 7
+        colours, alpha = picture[:, :, :3], picture[:, :, 3]
         streams = [code_lossless(colours[:, :256].tolist(), 8, 2, 0).stream(),
                    code_lossless(colours[:, 256:].tolist(), 8, 1, 1).stream()]
-        band = b"".join(b"\0" + row.tobytes() for row in alpha)
         data = aei_file(
             chunk(b"HEAD", head(258, 3, flags=1, channels=4, quality=63)),
-            chunk(b"ALPH", struct.pack("<I", 8 << 24) + zlib.compress(band)), tidx(*streams),
+            alph(0, code_alpha(alpha[:, :256].tolist(), 8).stream()), flat_alph(1, 7),
+            tidx(*streams),
             tile(0 | properties(8, 2, 0) << 24, streams[0]),
             tile(1 | properties(8, 1, 1) << 24, streams[1]))
-        self.assertEqual(decode.decode(data, None)[1].tolist(), picture.tolist())
+        for depth, factor in ((8, 1), (16, 257)):
+            samples = decode.decode(data, None, depth=depth)[1]
+            self.assertEqual(samples.tolist(), (factor * picture).tolist())
 
     def test_bits_by_hand(self):
         """R3.10 to R3.12."""
@@ -765,6 +816,117 @@ class LosslessTest(TestCase):
         self.assertGreater(decoded, 0)
 
 
+class AlphaTest(TestCase):
+    @staticmethod
+    def decoded(shape, stream, *how, depth=8, **named):
+        """A tile of so many rows and columns."""
+        found = parse_head(head(shape[1], shape[0], channels=2))
+        return alpha_tile(found, 0, alpha_properties(*how, **named), stream, depth).tolist()
+
+    def test_flat(self):
+        for stored, depth, values in ((8, 8, {0: 0, 7: 7, 255: 255}),
+                                      (8, 16, {0: 0, 7: 7 * 257, 255: 65535}),
+                                      (16, 16, {0: 0, 256: 256, 65535: 65535}),
+                                      (16, 8, {0: 0, 128: 0, 129: 1, 65535: 255})):
+            for value, expected in values.items():
+                words = struct.pack("<I", value)
+                self.assertEqual(self.decoded((2, 3), words, stored, 1, depth=depth),
+                                 2 * [3 * [expected]])
+
+    def test_refused_flat(self):
+        for stored in (8, 16):
+            for value in (1 << stored, 1 << 24, 0xFFFFFFFF):
+                with self.subTest(value, stored=stored), self.refuses("R2.12"):
+                    self.decoded((2, 3), struct.pack("<I", value), stored, 1)
+            for words in (b"", bytes(8), b"\1\0\0\0\0\0\0\0", bytes(12)):
+                with self.subTest(words, stored=stored), self.refuses("R2.12"):
+                    self.decoded((2, 3), words, stored, 1)
+            with self.refuses("R2.12"):
+                self.decoded((2, 3), bytes(4), stored, 1, graphics=1)
+
+    def test_bit_30(self):
+        """Whatever else there is. Without it, all but the last are tiles."""
+        for words, flat, graphics in ((bytes(4), 1, 0), (b"", 0, 0), (b"", 0, 1),
+                                      (bytes(4), 1, 1)):
+            for stored in (8, 16):
+                with self.refuses("R2.12"):
+                    self.decoded((1, 2), words, stored, flat, 1, graphics)
+                if not (flat and graphics):
+                    self.decoded((1, 2), words, stored, flat, 0, graphics)
+
+    def test_round_trips(self):
+        for depth in (8, 16):
+            for graphics in range(2):
+                for name, picture in LosslessTest.pictures(depth, 1).items():
+                    with self.subTest(name, depth=depth, graphics=graphics):
+                        plane = picture[:, :, 0].tolist()
+                        stream = code_alpha(plane, depth, graphics).stream()
+                        self.assertEqual(self.decoded(np.shape(plane), stream, depth, depth=depth,
+                                                      graphics=graphics), plane)
+
+    def test_gray_tile(self):
+        """Bits are those of a gray tile: with the same stream, the same comes out, or is
+        refused, whether the words make sense or not."""
+        def outcome(decoded, *arguments):
+            try:
+                return np.reshape(decoded(*arguments), (3, 4)).tolist()
+            except Refused as refusal:
+                return refusal.rule
+
+        rng, found = np.random.default_rng(9), []
+        for _ in range(60):
+            stream = rng.integers(0, 256, 4 * rng.integers(4), np.uint8).tobytes()
+            graphics = int(rng.integers(2))
+            found.append(outcome(self.decoded, (3, 4), stream, 8, 0, 0, graphics))
+            self.assertEqual(found[-1], outcome(LosslessTest.decoded, np.zeros((3, 4, 1)), stream,
+                                                8, 0, graphics))
+        self.assertEqual({type(x) for x in found}, {str, list})
+
+    def test_depths(self):
+        """R5.11."""
+        stream = code_alpha([[0, 7, 255]], 8).stream()
+        self.assertEqual(self.decoded((1, 3), stream, 8, depth=16), [[0, 7 * 257, 65535]])
+        stream = code_alpha([[0, 128, 129, 65535]], 16).stream()
+        self.assertEqual(self.decoded((1, 4), stream, 16, depth=8), [[0, 0, 1, 255]])
+
+    def test_refused_streams(self):
+        """What breaks within the stream of bits keeps its own rules."""
+        plane = [[5, 9, 200]]
+        for graphics in range(2):
+            with self.refuses("R3.11"):
+                self.decoded((1, 3), b"\xff" * 8, graphics=graphics)
+            bits = code_alpha(plane, 8, graphics)
+            stream = bits.stream().ljust(4 * bits.taken, b"\0")
+            self.assertEqual(self.decoded((1, 3), stream, graphics=graphics), plane)
+            with self.refuses("R3.12"):
+                self.decoded((1, 3), stream + bytes(4), graphics=graphics)
+            for depth in (8, 16):
+                for value in (-1, 1 << depth):
+                    stream = code_alpha([[value]], depth, graphics, CarelessModel).stream()
+                    with self.refuses("R5.21"):
+                        self.decoded((1, 1), stream, depth, graphics=graphics)
+        # A stream without words is one: each residual is 1.
+        self.assertEqual(self.decoded((1, 4), b""), [[1, 2, 3, 4]])
+
+    def test_tiles(self):
+        """Four of them, each with its own model, of which the padding is not coded."""
+        rng = np.random.default_rng(10)
+        plane = rng.integers(0, 8, (259, 258)) << 13 | 1
+        plane[:256, :256] = 40000
+        parts = [plane[:256, 256:], plane[256:, :256], plane[256:, 256:]]
+        chunks = [flat_alph(0, 40000, 16)]
+        for number, graphics in ((1, 1), (2, 0), (3, 1)):
+            stream = code_alpha(parts[number - 1].tolist(), 16, graphics).stream()
+            chunks.append(alph(number, stream, 16, graphics=graphics))
+        file = parse_file(aei_file(chunk(b"HEAD", head(258, 259, channels=2)), *chunks,
+                                   tidx(*4 * (b"",)), *map(tile, range(4))))
+        found = decode.alpha_plane(file, 16)
+        self.assertEqual((found.dtype, found.tolist()), (np.uint16, plane.tolist()))
+        found = decode.alpha_plane(file, 8)
+        self.assertEqual((found.dtype, found.tolist()),
+                         (np.uint8, ((255 * plane + 32767) // 65535).tolist()))
+
+
 class ModelTest(TestCase):
     def changed(self, chunk_type, offset, replacement):
         chunks = ModelMaker().chunks()
@@ -873,7 +1035,7 @@ class PictureTest(TestCase):
         cls.model_data = model_file(ModelMaker().chunks())
         cls.model = parse_model(cls.model_data)
 
-    def picture(self, seed=4, channels=3, model=None):
+    def picture(self, seed=4, channels=3, model=None, alpha=()):
         """A file of 300 x 70 pixels (two tiles) and the latents of its tiles."""
         rng = np.random.default_rng(seed)
         model = model or self.model
@@ -885,7 +1047,7 @@ class PictureTest(TestCase):
             streams.append(source.stream())
         data = aei_file(
             chunk(b"HEAD", head(300, 70, channels=channels, quality=9, model_id=model.id)),
-            tidx(*streams),
+            *alpha, tidx(*streams),
             *(tile(n | SKIP_BELOW << 24, s) for n, s in enumerate(streams)))
         return data, latents
 
@@ -907,6 +1069,30 @@ class PictureTest(TestCase):
         self.assertTrue(np.array_equal(
             samples, decode.to_samples(whole, 3, 6)[:70, :300]))
         self.assertGreater(len(np.unique(samples)), 100)
+
+    def test_alpha(self):
+        """It is not turned into anything by the model, and colours do not depend on it."""
+        plane = np.full((70, 300), 255)
+        plane[:, 256:] = np.add.outer(np.arange(70), np.arange(44)) // 9
+        stream = code_alpha(plane[:, 256:].tolist(), 8).stream()
+        for channels in (4, 2):
+            bare = self.picture(channels=channels - 1)[0]
+            data = self.picture(channels=channels,
+                                alpha=(flat_alph(0, 255), alph(1, stream)))[0]
+            for depth, factor in ((8, 1), (16, 257)):
+                samples = decode.decode(data, self.model, depth=depth)[1]
+                colours = decode.decode(bare, self.model, depth=depth)[1]
+                self.assertTrue(np.array_equal(samples[:, :, :-1], colours))
+                self.assertTrue(np.array_equal(samples[:, :, -1], factor * plane))
+        other = parse_model(model_file(ModelMaker(seed=2).chunks()))
+        for second, rule in ((flat_alph(1, 256), "R2.12"), (alph(1, b"", flat=1), "R2.12"),
+                             (alph(1, stream, bit30=1), "R2.12"), (alph(1, b"\xff" * 8), "R3.11"),
+                             (alph(1, stream + bytes(40)), "R3.12")):
+            data = self.picture(channels=4, alpha=(flat_alph(0, 255), second))[0]
+            with self.refuses(rule):
+                decode.decode(data, self.model)
+            with self.refuses("R2.6"):  # which is noticed before
+                decode.decode(data, other)
 
     def test_order_of_symbols(self):
         """R3.6 to R3.9, position by position and channel by channel, with a model that

@@ -95,8 +95,8 @@ impl Piece<'_> {
 pub(crate) struct Extras {
     /// In the order of [`BLOCKS`].
     pub(crate) blocks: [Option<Block>; 3],
-    /// For each row of tiles where its zlib stream is. Some may be missing in salvage.
-    alpha: BTreeMap<usize, Range<u64>>,
+    /// For each tile how its alpha is stored, and where. Some may be missing in salvage.
+    alpha: BTreeMap<usize, (u8, Range<u64>)>,
     pub(crate) alpha_depth: Option<SampleDepth>,
     /// The preview's file, and whether its sum is right.
     preview: Option<(Range<u64>, bool)>,
@@ -124,14 +124,14 @@ impl Extras {
     /// R2.11.
     fn take_alpha(&mut self, chunk: &Piece<'_>, head: &Head) -> Result<()> {
         let refuse = |what: String| Err(Error::format("R2.11", what));
-        let (bands, expected) = (head.grid().rows(), self.alpha.len());
+        let (tiles, expected) = (head.grid().count(), self.alpha.len());
         if !head.channels.has_alpha() {
             return refuse("there is an ALPH chunk, but the picture has no alpha".into());
         }
-        if expected >= bands {
-            return refuse(format!("there are more than the {bands} ALPH chunks of the picture"));
+        if expected >= tiles {
+            return refuse(format!("there are more than the {tiles} ALPH chunks of the picture"));
         }
-        if chunk.payload.len() < 4 {
+        if chunk.payload.len() < 4 || !chunk.payload.len().is_multiple_of(4) {
             return refuse(format!("an ALPH chunk has {} bytes", chunk.payload.len()));
         }
         let word = LittleEndian::read_u32(chunk.payload);
@@ -139,11 +139,11 @@ impl Extras {
         if number as usize != expected {
             return refuse(format!("ALPH chunk {number} stands where number {expected} should be"));
         }
-        let Some(depth) = depth_in(word) else { return refuse(format!("alpha of {} bits", word >> NUMBER_BITS)) };
+        let Some(depth) = depth_in(word) else { return refuse(format!("alpha of {} bits", property_in(word) & DEPTH)) };
         if *self.alpha_depth.get_or_insert(depth) != depth {
             return refuse("ALPH chunks of different depths".into());
         }
-        self.alpha.insert(expected, chunk.range(4));
+        self.alpha.insert(expected, (property_in(word), chunk.range(4)));
         Ok(())
     }
 
@@ -157,11 +157,11 @@ impl Extras {
             return;
         }
         let Some(word) = chunk.payload.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) else { return };
-        let number = number_in(word) as usize;
-        if let (true, true, Some(depth)) = (head.channels.has_alpha(), number < head.grid().rows(), depth_in(word))
+        let (number, whole) = (number_in(word) as usize, chunk.payload.len().is_multiple_of(4));
+        if let (true, true, Some(depth)) = (head.channels.has_alpha() && whole, number < head.grid().count(), depth_in(word))
             && *self.alpha_depth.get_or_insert(depth) == depth
         {
-            self.alpha.entry(number).or_insert(chunk.range(4));
+            self.alpha.entry(number).or_insert((property_in(word), chunk.range(4)));
         }
     }
 
@@ -181,11 +181,11 @@ impl Extras {
 
     /// R2.11, when all that stands in front of the tiles has been seen.
     pub(super) fn check_complete(&self, head: &Head) -> Result<()> {
-        let bands = if head.channels.has_alpha() { head.grid().rows() } else { 0 };
-        if self.alpha.len() == bands {
+        let tiles = if head.channels.has_alpha() { head.grid().count() } else { 0 };
+        if self.alpha.len() == tiles {
             return Ok(());
         }
-        Err(Error::format("R2.11", format!("{} of {bands} ALPH chunks are there", self.alpha.len())))
+        Err(Error::format("R2.11", format!("{} of {tiles} ALPH chunks are there", self.alpha.len())))
     }
 
     /// Unpacks the metadata, at most `limit` bytes over all. `read` gives bytes of the file. What is damaged is an error, or left out and told to `lost`, if there
@@ -205,14 +205,14 @@ impl Extras {
         Ok(Metadata { icc: unpack(0)?, exif: unpack(1)?, xmp: unpack(2)? })
     }
 
-    /// Where the zlib stream of a band of alpha is.
-    pub(super) fn alpha(&self, band: usize) -> Option<Range<u64>> {
-        self.alpha.get(&band).cloned()
+    /// How a tile's alpha is stored, and where.
+    pub(super) fn alpha(&self, tile: usize) -> Option<(u8, Range<u64>)> {
+        self.alpha.get(&tile).cloned()
     }
 
     /// Length of the longest of them.
     pub(super) fn largest_alpha(&self) -> u64 {
-        self.alpha.values().map(|range| range.end - range.start).max().unwrap_or(0)
+        self.alpha.values().map(|(_, range)| range.end - range.start).max().unwrap_or(0)
     }
 
     /// Where the preview's file is, and whether its sum is right.
@@ -230,15 +230,23 @@ impl Extras {
         let chunk = |r: &Range<u64>| r.end - r.start + CHUNK_OVERHEAD;
         [
             self.blocks.iter().flatten().map(|b| b.chunk_bytes).sum(),
-            self.alpha.values().map(|r| chunk(r) + 4).sum(),
+            self.alpha.values().map(|(_, r)| chunk(r) + 4).sum(),
             self.preview.iter().map(|(r, _)| chunk(r)).sum(),
         ]
     }
 }
 
+/// Bits of the property that are the depth.
+const DEPTH: u8 = 0x1F;
+
+/// What stands beside the number in the first word of an `ALPH` chunk.
+fn property_in(word: u32) -> u8 {
+    (word >> NUMBER_BITS) as u8
+}
+
 /// The depth in the first word of an `ALPH` chunk.
 fn depth_in(word: u32) -> Option<SampleDepth> {
-    match word >> NUMBER_BITS {
+    match property_in(word) & DEPTH {
         8 => Some(SampleDepth::Eight),
         16 => Some(SampleDepth::Sixteen),
         _ => None,

@@ -16,7 +16,7 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::entropy::{CodedTile, TileCode};
 use crate::picture::tiles::Grid;
-use crate::{Error, Metadata, Result, SampleDepth};
+use crate::{Error, Metadata, Result};
 pub(crate) use header::Head;
 pub use header::Info;
 pub(crate) use metadata::Extras;
@@ -149,10 +149,10 @@ impl Container {
         self.extras.metadata(limit, lost, |range| self.source.read(range.start, range.end - range.start))
     }
 
-    /// The zlib stream of a band of alpha.
-    pub(crate) fn alpha(&self, band: usize) -> Result<Cow<'_, [u8]>> {
-        let range = self.extras.alpha(band).ok_or_else(|| Error::format("R2.11", "it is damaged or missing"))?;
-        self.source.read(range.start, range.end - range.start)
+    /// How a tile's alpha is stored (R2.12), and its words.
+    pub(crate) fn alpha(&self, tile: usize) -> Result<(u8, Cow<'_, [u8]>)> {
+        let (property, range) = self.extras.alpha(tile).ok_or_else(|| Error::format("R2.11", "it is damaged or missing"))?;
+        Ok((property, self.source.read(range.start, range.end - range.start)?))
     }
 
     /// The preview's file, and whether its sum is right.
@@ -224,7 +224,7 @@ impl Container {
         }
     }
 
-    /// Bytes that the largest band of alpha takes when it is read.
+    /// Bytes that the largest tile's alpha takes when it is read.
     pub(crate) fn largest_alpha(&self) -> u64 {
         match &self.source {
             Source::Memory(_) => 0,
@@ -264,14 +264,19 @@ fn spans(lengths: &[u32], first: u64) -> Result<(Vec<TileSpan>, u64)> {
     Ok((tiles, at))
 }
 
+/// The number of a tile, and what stands beside it.
+fn first_word(number: usize, tile: &CodedTile) -> u32 {
+    number as u32 | u32::from(tile.skip_below) << NUMBER_BITS
+}
+
 /// What a file holds besides the header and the tiles, ready to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Attachments<'a> {
     pub(crate) metadata: Option<&'a Metadata>,
     /// A whole file.
     pub(crate) preview: Option<Vec<u8>>,
-    /// Depth, and the zlib stream of each band.
-    pub(crate) alpha: Option<(SampleDepth, Vec<Vec<u8>>)>,
+    /// Of each tile, if there is alpha.
+    pub(crate) alpha: Option<Vec<CodedTile>>,
 }
 
 /// Puts a file together.
@@ -284,10 +289,8 @@ pub(crate) fn assemble(head: &Head, attachments: &Attachments<'_>, tiles: &[Code
     if let Some(preview) = &attachments.preview {
         chunk::write(&mut file, b"prev", &[preview])?;
     }
-    if let Some((depth, bands)) = &attachments.alpha {
-        for (number, band) in bands.iter().enumerate() {
-            chunk::write(&mut file, b"ALPH", &[&(number as u32 | u32::from(depth.bits()) << NUMBER_BITS).to_le_bytes(), band])?;
-        }
+    for (number, tile) in attachments.alpha.iter().flatten().enumerate() {
+        chunk::write(&mut file, b"ALPH", &[&first_word(number, tile).to_le_bytes(), &tile.stream])?;
     }
     if tiles.len() > 1 {
         let mut sizes = vec![0; tiles.len() * 4];
@@ -297,7 +300,7 @@ pub(crate) fn assemble(head: &Head, attachments: &Attachments<'_>, tiles: &[Code
         chunk::write(&mut file, b"TIDX", &[&sizes])?;
     }
     for (number, tile) in tiles.iter().enumerate() {
-        chunk::write(&mut file, b"TILE", &[&(number as u32 | u32::from(tile.skip_below) << NUMBER_BITS).to_le_bytes(), &tile.stream])?;
+        chunk::write(&mut file, b"TILE", &[&first_word(number, tile).to_le_bytes(), &tile.stream])?;
     }
     chunk::write(&mut file, b"IEND", &[])?;
     Ok(file)

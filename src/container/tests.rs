@@ -208,7 +208,7 @@ fn s2_1_of_two_broken_rules_the_first_counts() {
     {
         assert_eq!(rule(file(chunks)), "R2.9");
     }
-    // The tile's sum, then the bands of alpha, then the index, then the tile.
+    // The tile's sum, then the tiles of alpha, then the index, then the tile.
     assert_eq!(rule(with_wrong_sum(&[(b"HEAD", &alpha), TILE_0])), "R2.3");
     assert_eq!(rule(file(&[(b"HEAD", &alpha), (b"TILE", b""), END])), "R2.11");
     assert_eq!(rule(with_wrong_sum(&[(b"HEAD", &two), TILE_0])), "R2.3");

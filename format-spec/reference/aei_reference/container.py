@@ -102,6 +102,11 @@ class Head:
         return (top, left, min(size, self.padded_height - top),
                 min(size, self.padded_width - left))
 
+    def tile_in_picture(self, number):
+        """(top, left, height, width) of a tile without the padding (section 5.6)."""
+        top, left, height, width = self.tile_rectangle(number)
+        return top, left, min(height, self.height - top), min(width, self.width - left)
+
 
 def parse_head(payload):
     """R2.6."""
@@ -136,7 +141,7 @@ class File:
     head: Head
     tiles: list = field(default_factory=list)  # (what is beside the number, the stream)
     metadata: dict = field(default_factory=dict)  # payloads by chunk type
-    alpha: list = field(default_factory=list)  # zlib streams
+    alpha: list = field(default_factory=list)  # the same of ALPH chunks
     alpha_depth: int | None = None
     preview: memoryview | None = None
     preview_intact: bool = True
@@ -156,23 +161,23 @@ def take_alpha(file, payload):
     """R2.11."""
     if not file.head.has_alpha:
         raise Refused("R2.11", "ALPH in a picture without alpha")
-    if len(file.alpha) == file.head.tiles_down:
-        raise Refused("R2.11", "more ALPH chunks than rows of tiles")
-    if len(payload) < 4:
+    if len(file.alpha) == file.head.tile_count:
+        raise Refused("R2.11", "more ALPH chunks than tiles")
+    if len(payload) < 4 or len(payload) % 4:
         raise Refused("R2.11", f"ALPH has {len(payload)} bytes")
     (word,) = struct.unpack_from("<I", payload)
-    number, depth = word & 0xFFFFFF, word >> 24
+    number, depth = word & 0xFFFFFF, word >> 24 & 0x1F
     if number != len(file.alpha):
-        raise Refused("R2.11", f"band {number} in place {len(file.alpha)}")
+        raise Refused("R2.11", f"alpha of tile {number} in place {len(file.alpha)}")
     if depth not in (8, 16) or file.alpha_depth not in (None, depth):
         raise Refused("R2.11", f"alpha of {depth} bits")
     file.alpha_depth = depth
-    file.alpha.append(payload[4:])
+    file.alpha.append((word >> 24, payload[4:]))
 
 
 def check_alpha(file):
     """R2.11, when all that stands in front of the tiles has been read."""
-    if len(file.alpha) != (file.head.tiles_down if file.head.has_alpha else 0):
+    if len(file.alpha) != (file.head.tile_count if file.head.has_alpha else 0):
         raise Refused("R2.11", f"{len(file.alpha)} ALPH chunks are present")
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 
 from . import network
-from .attachments import alpha_plane, metadata, preview_file
+from .attachments import metadata, preview_file
 from .container import Refused, parse_file
 from .entropy import AnsDecoder
-from .lossless import lossless_tile
+from .lossless import alpha_tile, lossless_tile
 
 MAX_PIXELS = 1 << 26  # section 7: a limit of this decoder
 STRIP = 64  # rows at 1/16 that are synthesised at once
@@ -148,15 +148,26 @@ def decode(data, model, max_pixels=MAX_PIXELS, depth=8):
     return head, samples
 
 
+def alpha_plane(file, depth):
+    """The alpha plane [height, width], with samples of the depth (R5.11)."""
+    head = file.head
+    plane = np.empty((head.height, head.width), TYPES[depth])
+    for number, (properties, stream) in enumerate(file.alpha):
+        top, left, rows, columns = head.tile_in_picture(number)
+        plane[top:top + rows, left:left + columns] = alpha_tile(
+            head, number, properties, stream, depth)
+    return plane
+
+
 def lossless_picture(file, depth):
     """R2.14. Alpha is left to be filled in."""
     head = file.head
+    colours = head.channels - head.has_alpha
     picture = np.empty((head.height, head.width, head.channels), TYPES[depth])
     for number, (properties, stream) in enumerate(file.tiles):
-        tile = lossless_tile(head, number, properties, stream, depth)
-        top, left, _, _ = head.tile_rectangle(number)
-        rows, columns, colours = tile.shape
-        picture[top:top + rows, left:left + columns, :colours] = tile
+        top, left, rows, columns = head.tile_in_picture(number)
+        picture[top:top + rows, left:left + columns, :colours] = lossless_tile(
+            head, number, properties, stream, depth)
     return picture
 
 

@@ -1,4 +1,5 @@
-"""Lossless tiles (section 2.10): their streams of bits (3.4), and what the bits say (5.6)."""
+"""Tiles of lossless pictures (section 2.10) and of alpha (2.8): their streams of bits (3.4), and
+what the bits say (5.6)."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -7,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .attachments import to_depth
 from .container import Refused
 
 WORD = 0xFFFFFFFF
@@ -355,6 +355,27 @@ def samples_of(numbers, way, largest):
     return red, green, blue
 
 
+def to_depth(samples, stored, wanted):
+    """R5.11: samples that were stored without loss, of another depth."""
+    if (stored, wanted) == (8, 16):
+        return 257 * samples
+    if (stored, wanted) == (16, 8):
+        return (255 * samples + 32767) // 65535
+    return samples
+
+
+def coded_samples(stream, rows, columns, colours, depth, way, graphics):
+    """Sections 3.4 and 5.6: the samples [rows, columns, colours] of which the stream is."""
+    bits = BitDecoder(stream)
+    model = TileModel(bits.bit, columns, colours, depth, way, graphics)
+    samples = np.empty((rows, columns, colours), np.int64)
+    for pixel in samples.reshape(-1, colours):
+        numbers = model.code()
+        pixel[:] = samples_of(numbers, way, (1 << depth) - 1) if colours == 3 else numbers[0]
+    bits.finish()
+    return samples
+
+
 def lossless_tile(head, number, properties, stream, depth):
     """R2.14: the colours of a tile, [rows, columns, colours], without the padding."""
     stored, way, graphics = properties & 0x1F, properties >> 5 & 3, properties >> 7
@@ -363,13 +384,32 @@ def lossless_tile(head, number, properties, stream, depth):
         raise Refused("R2.14", f"tile {number}: samples of {stored} bits")
     if way == 3 or way and colours != 3:
         raise Refused("R2.14", f"tile {number}: way {way} of storing {colours} colours")
-    top, left, rows, columns = head.tile_rectangle(number)
-    rows, columns = min(rows, head.height - top), min(columns, head.width - left)
-    bits = BitDecoder(stream)
-    model = TileModel(bits.bit, columns, colours, stored, way, graphics)
-    samples = np.empty((rows, columns, colours), np.int64)
-    for pixel in samples.reshape(-1, colours):
-        numbers = model.code()
-        pixel[:] = samples_of(numbers, way, (1 << stored) - 1) if colours == 3 else numbers[0]
-    bits.finish()
+    _, _, rows, columns = head.tile_in_picture(number)
+    samples = coded_samples(stream, rows, columns, colours, stored, way, graphics)
     return to_depth(samples, stored, depth)
+
+
+def alpha_tile(head, number, properties, stream, depth):
+    """R2.12: the alpha of a tile, [rows, columns], without the padding."""
+    stored, flat, graphics = properties & 0x1F, properties >> 5 & 1, properties >> 7
+    if properties >> 6 & 1:
+        raise Refused("R2.12", f"alpha of tile {number}: bit 30 is set")
+    _, _, rows, columns = head.tile_in_picture(number)
+    if flat:
+        value = flat_alpha(number, stored, graphics, stream)
+        samples = np.full((rows, columns), value, np.int64)
+    else:
+        samples = coded_samples(stream, rows, columns, 1, stored, 0, graphics)[:, :, 0]
+    return to_depth(samples, stored, depth)
+
+
+def flat_alpha(number, stored, graphics, words):
+    """R2.12: what a flat tile is full of."""
+    if graphics:
+        raise Refused("R2.12", f"alpha of tile {number}: flat, and of graphics")
+    if len(words) != 4:
+        raise Refused("R2.12", f"alpha of tile {number}: flat, of {len(words)} bytes")
+    value = int.from_bytes(words, "little")
+    if value >= 1 << stored:
+        raise Refused("R2.12", f"alpha of tile {number}: {value} in {stored} bits")
+    return value

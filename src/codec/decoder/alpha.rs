@@ -1,83 +1,119 @@
 //! The alpha of an area, row by row.
 
+use std::ops::Range;
 use std::sync::PoisonError;
 
-use super::super::alpha::BandReader;
+use rayon::prelude::*;
+
+use super::super::alpha::AlphaReader;
+use super::super::lossless::{pixel_columns, tile_memory};
+use super::super::report;
 use super::Decoder;
 use super::pass::Area;
 use crate::picture::samples::Sample;
-use crate::picture::tiles::Grid;
+use crate::picture::tiles::{Grid, TilePlace};
+use crate::picture::try_filled;
 use crate::{Error, Result, SampleDepth};
 
-/// Reads the rows of an area's alpha from the top. Bands that are lost become opaque, where that is allowed.
-pub(super) struct AlphaRows<'a> {
+/// Rows of a tile after which it is asked whether to go on.
+const BETWEEN_STOPS: usize = 64;
+
+/// Reads the rows of an area's alpha from the top. Tiles that are lost become opaque, where that is allowed.
+pub(super) struct AlphaRows<'a, S> {
     decoder: &'a Decoder,
     grid: Grid,
     area: Area,
-    depth: SampleDepth,
     /// The next row of the picture.
     row: usize,
-    /// The band that this row is in, if it is open.
-    band: Option<BandReader<'a>>,
-    /// A band that cannot be read.
-    lost: Option<usize>,
+    /// What is wanted of the row of tiles at hand: columns of the picture, and their alpha.
+    tiles: Vec<(Range<usize>, Vec<S>)>,
 }
 
-impl<'a> AlphaRows<'a> {
+/// About how many bytes the alpha of an area takes at its peak.
+pub(super) fn memory(decoder: &Decoder, area: Area) -> u64 {
+    if !decoder.info.channels.has_alpha() {
+        return 0;
+    }
+    let grid = decoder.container.head.grid();
+    let columns = grid.tile().min(decoder.info.width as usize) as u64;
+    // The row of tiles, which is decoded at once, and for each thread what has been learnt of a tile, its words, and its payload if the file is not in memory.
+    let threads = rayon::current_num_threads().min(grid.per_row()) as u64;
+    (area.width * grid.tile().min(area.height) * size_of::<u16>()) as u64 + threads * (tile_memory(columns) + 2 * decoder.container.largest_alpha())
+}
+
+impl<'a, S: Sample> AlphaRows<'a, S> {
     /// `None` if the picture has no alpha.
     pub(super) fn new(decoder: &'a Decoder, area: Area) -> Option<Self> {
-        let (head, extras) = (&decoder.container.head, &decoder.container.extras);
-        // Where nothing is left of it, the depth does not matter.
-        let depth = extras.alpha_depth.unwrap_or_default();
-        head.channels.has_alpha().then(|| Self { decoder, grid: head.grid(), area, depth, row: area.y, band: None, lost: None })
+        let head = &decoder.container.head;
+        head.channels.has_alpha().then(|| Self { decoder, grid: head.grid(), area, row: area.y, tiles: Vec::new() })
     }
 
     /// Stores alpha into the last samples of the pixels of the next rows of the area.
-    pub(super) fn store<S: Sample>(&mut self, rows: &mut [S]) -> Result<()> {
+    pub(super) fn store(&mut self, rows: &mut [S]) -> Result<()> {
         let count = self.decoder.info.channels.count();
         for line in rows.chunks_exact_mut(self.area.width * count) {
-            let band = self.row / self.grid.tile();
-            if self.lost != Some(band) {
-                match (self.line(band, line), &self.decoder.salvage) {
-                    (Err(Error::Format(error)), Some(salvage)) => {
-                        salvage.alpha.lock().unwrap_or_else(PoisonError::into_inner).insert(band, error.message().to_owned());
-                        (self.band, self.lost) = (None, Some(band));
-                    }
-                    (other, _) => other.map_err(|error| in_band(band, error))?,
-                }
+            let in_picture = self.grid.pixel_rows(self.row / self.grid.tile(), self.decoder.info.height as usize);
+            let first = in_picture.start.max(self.area.y);
+            if self.row == first {
+                self.tiles = self.read(&in_picture)?;
             }
-            if self.lost == Some(band) {
-                line.chunks_exact_mut(count).for_each(|pixel| pixel[count - 1] = S::from_stored(u16::MAX, SampleDepth::Sixteen));
+            for (columns, alpha) in &self.tiles {
+                let pixels = line[(columns.start - self.area.x) * count..].chunks_exact_mut(count);
+                let alpha = &alpha[(self.row - first) * columns.len()..][..columns.len()];
+                pixels.zip(alpha).for_each(|(pixel, alpha)| pixel[count - 1] = *alpha);
             }
             self.row += 1;
         }
         Ok(())
     }
 
-    fn line<S: Sample>(&mut self, band: usize, line: &mut [S]) -> Result<()> {
-        let rows = self.grid.pixel_rows(band, self.decoder.info.height as usize);
-        let mut reader = match self.band.take() {
-            Some(reader) => reader,
-            None => {
-                let mut reader = BandReader::new(self.decoder.container.alpha(band)?, self.decoder.info.width as usize, self.depth)?;
-                (rows.start..self.row).try_for_each(|_| reader.next_row())?;
-                reader
-            }
+    /// What is wanted of the row of tiles that begins with the next row of the area.
+    fn read(&self, in_picture: &Range<usize>) -> Result<Vec<(Range<usize>, Vec<S>)>> {
+        let (width, wanted) = (self.decoder.info.width as usize, self.area.x..self.area.x + self.area.width);
+        let is_wanted = |place: &TilePlace| {
+            let columns = pixel_columns(place, width);
+            columns.start < wanted.end && wanted.start < columns.end
         };
-        reader.next_row()?;
-        reader.store(line, self.decoder.info.channels.count(), self.area.x);
-        if self.row + 1 == rows.end {
-            return reader.finish();
+        let places: Vec<_> = self.grid.row(self.row / self.grid.tile()).filter(is_wanted).collect();
+        let tiles: Vec<Result<_>> = places.par_iter().map(|place| self.tile(place, in_picture)).collect();
+        tiles.into_iter().collect()
+    }
+
+    /// What is wanted of a tile.
+    fn tile(&self, place: &TilePlace, in_picture: &Range<usize>) -> Result<(Range<usize>, Vec<S>)> {
+        let columns = pixel_columns(place, self.decoder.info.width as usize);
+        let wanted = columns.start.max(self.area.x)..columns.end.min(self.area.x + self.area.width);
+        let rows = in_picture.start.max(self.area.y)..in_picture.end.min(self.area.y + self.area.height);
+        let opaque = S::from_stored(u16::MAX, SampleDepth::Sixteen);
+        let mut alpha = try_filled(rows.len() * wanted.len(), opaque)?;
+        let mut read = || {
+            let (property, words) = self.decoder.container.alpha(place.number)?;
+            let mut reader = AlphaReader::new(property, &words, columns.len())?;
+            (in_picture.start..rows.start).try_for_each(|_| reader.next_row())?;
+            for (row, alpha) in alpha.chunks_exact_mut(wanted.len()).enumerate() {
+                if row % BETWEEN_STOPS == 0 {
+                    report(&self.decoder.progress, (self.row - self.area.y) as u32, self.area.height as u32)?;
+                }
+                reader.next_row()?;
+                reader.store(alpha, wanted.start - columns.start);
+            }
+            if rows.end == in_picture.end { reader.finish() } else { Ok(()) }
+        };
+        match (read(), &self.decoder.salvage) {
+            (Err(Error::Format(error)), Some(salvage)) => {
+                salvage.alpha.lock().unwrap_or_else(PoisonError::into_inner).insert(place.number, error.message().to_owned());
+                alpha.fill(opaque);
+            }
+            (other, _) => other.map_err(|error| in_alpha(place.number, error))?,
         }
-        self.band = Some(reader);
-        Ok(())
+        Ok((wanted, alpha))
     }
 }
 
-/// Says which band a broken rule is about.
-fn in_band(band: usize, error: Error) -> Error {
+/// Says which tile's alpha a broken rule is about.
+fn in_alpha(number: usize, error: Error) -> Error {
     match error {
-        Error::Format(error) => Error::format(error.rule(), format!("alpha of the row of tiles {band}: {}", error.message())),
+        Error::Format(error) => Error::format(error.rule(), format!("alpha of tile {number}: {}", error.message())),
         other => other,
     }
 }

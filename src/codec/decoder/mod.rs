@@ -329,7 +329,7 @@ impl Decoder {
             Some(model) => pass::Pass::new(self, model, area).memory(),
             None => lossless::memory(self, area),
         };
-        samples + self.container.bytes_in_memory() + self.container.largest_alpha() + work
+        samples + self.container.bytes_in_memory() + alpha::memory(self, area) + work
     }
 
     fn whole(&self) -> Area {

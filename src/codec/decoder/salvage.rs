@@ -65,11 +65,13 @@ pub struct LostTile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostAlpha {
-    /// Left edge in pixels of the coded picture, before its orientation is applied: 0.
+    /// Number of the tile that it belongs to, counted along the rows of tiles.
+    pub number: u32,
+    /// Left edge in pixels of the coded picture, before its orientation is applied.
     pub x: u32,
     /// Upper edge, likewise.
     pub y: u32,
-    /// Width in pixels, which is the picture's.
+    /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
@@ -123,11 +125,12 @@ impl Decoder {
         let mut reasons = self.container.lost().clone();
         reasons.extend(salvage.streams.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let tiles = reasons.into_iter().map(|(number, reason)| self.lost_tile(number, reason)).collect();
-        let bands = salvage.alpha.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let grid = self.container.head.grid();
-        let rows = |band: usize| grid.pixel_rows(band, self.info.height as usize);
-        let lost_alpha = |(band, reason)| LostAlpha { x: 0, y: rows(band).start as u32, width: self.info.width, height: rows(band).len() as u32, reason };
-        let alpha = bands.into_iter().map(lost_alpha).collect();
+        let alpha = salvage.alpha.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lost_alpha = |(number, reason)| {
+            let LostTile { number, x, y, width, height, reason } = self.lost_tile(number, reason);
+            LostAlpha { number, x, y, width, height, reason }
+        };
+        let alpha = alpha.into_iter().map(lost_alpha).collect();
         let mut metadata: BTreeMap<_, _> = self.container.extras.lost().into_iter().collect();
         metadata.extend(salvage.metadata.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let metadata = metadata.into_iter().map(|(what, reason)| LostMetadata { what, reason }).collect();

@@ -170,14 +170,14 @@ impl Encoder {
     /// About how many bytes encoding without loss needs.
     pub(super) fn memory_without_loss(&self, grid: &Grid, layout: &Layout) -> u64 {
         let (waiting, packing) = lossless_memory(grid, layout);
-        waiting + packing
+        waiting + packing + alpha_memory(grid, layout)
     }
 
     /// Encodes without loss.
     pub(super) fn encode_lossless<S: Sample>(&self, head: &Head, layout: &Layout, metadata: &Metadata, mut source: impl RowSource<S>) -> Result<Vec<u8>> {
         let grid = head.grid();
         Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", self.memory_without_loss(&grid, layout))?;
-        let mut alpha = AlphaEncoder::new::<S>(layout, &grid)?;
+        let mut alpha = AlphaEncoder::new(layout, &grid)?;
         let mut preview = if self.preview { Some(Shrink::new(layout, SIDE)?) } else { None };
         let mut colours = LosslessTiles::new(layout, &grid);
         let mut band = try_filled(BAND_ROWS.min(layout.height() as usize) * layout.row_len(), S::default())?;
@@ -190,7 +190,7 @@ impl Encoder {
                 let samples = &mut band[..BAND_ROWS.min(rows.end - first) * layout.row_len()];
                 source(samples)?;
                 preview.iter_mut().for_each(|preview| preview.push(samples));
-                alpha.iter_mut().try_for_each(|alpha| alpha.push(samples))?;
+                alpha.iter_mut().try_for_each(|alpha| alpha.push(samples, |done| report(&self.progress, done, layout.height())))?;
                 colours.push(samples)?;
             }
             colours.pack(self.most, || report(&self.progress, done, layout.height()))?;
@@ -249,4 +249,15 @@ pub(super) fn lossless_memory(grid: &Grid, layout: &Layout) -> (u64, u64) {
     let at_once = rayon::current_num_threads().min(grid.per_row()) * columns;
     let packed = (at_once * tile * layout.channels().count() * size_of::<u16>()) as u64 + rayon::current_num_threads() as u64 * tile_memory(columns as u64);
     (samples * (tile + AHEAD + BAND_ROWS).min(layout.height() as usize + BAND_ROWS) as u64, packed)
+}
+
+/// About how many bytes the alpha of a row of tiles takes while it waits and while it is packed, of 16 bits for what is known here.
+pub(super) fn alpha_memory(grid: &Grid, layout: &Layout) -> u64 {
+    if !layout.channels().has_alpha() {
+        return 0;
+    }
+    let (tile, columns) = (grid.tile().min(layout.height() as usize), grid.tile().min(layout.width() as usize));
+    let threads = rayon::current_num_threads() as u64;
+    let packed = threads.min(grid.per_row() as u64) * (columns * tile * size_of::<u16>()) as u64 + threads * tile_memory(columns as u64);
+    u64::from(layout.width()) * (tile * size_of::<u16>()) as u64 + packed
 }

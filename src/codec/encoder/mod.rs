@@ -30,7 +30,7 @@ use crate::{Error, Metadata, Picture, Result, Samples};
 use latents::{LatentRows, RowSource};
 pub use layout::Layout;
 pub use lossless::Lossless;
-use lossless::{LosslessTiles, lossless_memory};
+use lossless::{LosslessTiles, alpha_memory, lossless_memory};
 pub use refine::Tune;
 use refine::{Choices, MAX_EFFORT, RowRefiner, refine_memory};
 use reuse::Reuse;
@@ -317,14 +317,14 @@ impl Encoder {
         let (grid, quality) = (head.grid(), self.quality.get());
         Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", self.memory(&grid, &layout, &model)?)?;
         let engine = Engine::new(true)?;
-        let mut alpha = AlphaEncoder::new::<S>(&layout, &grid)?;
+        let mut alpha = AlphaEncoder::new(&layout, &grid)?;
         let mut preview = if self.preview { Some(Shrink::new(&layout, SIDE)?) } else { None };
         let mut lossless = RefCell::new((self.lossless == Lossless::Auto).then(|| LosslessTiles::new(&layout, &grid)));
         // Each row is seen once: everything that is made of it is made then.
         let rows = |rows: &mut [S]| {
             source(rows)?;
             preview.iter_mut().for_each(|preview| preview.push(rows));
-            alpha.iter_mut().try_for_each(|alpha| alpha.push(rows))?;
+            alpha.iter_mut().try_for_each(|alpha| alpha.push(rows, |done| report(&self.progress, done, head.height)))?;
             lossless.borrow_mut().iter_mut().try_for_each(|lossless| lossless.push(rows))
         };
         let stages: Box<dyn Stages> = match &self.reuse {
@@ -442,12 +442,9 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result
     let tiles = memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + 2 * h.m + 6 * h.ce) * at_once as u64;
     // Of 16 bits, for what is known here.
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
-    // A row of tiles, as it is and filtered; what stands for a band in place of what is invisible.
-    let alpha = if layout.channels().has_alpha() {
-        u64::from(layout.width()) * (grid.tile().min(layout.height() as usize) as u64 * 4 + (BAND * 8) as u64 * 3)
-    } else {
-        0
-    };
+    // What stands for a band in place of what is invisible.
+    let filled = if layout.channels().has_alpha() { u64::from(layout.width()) * (BAND * 8) as u64 * 3 } else { 0 };
+    let alpha = filled + alpha_memory(grid, layout);
     let analysis = memory::transform(h, model.encoder()?.analysis, columns);
     Ok(alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + analysis)
 }

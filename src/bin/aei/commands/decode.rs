@@ -231,7 +231,8 @@ fn upright(mut damage: Damage, info: &aei::Info) -> Damage {
 fn damage_as_json(damage: &Damage) -> Value {
     let tiles: Vec<Value> =
         damage.tiles.iter().map(|t| json!({ "number": t.number, "x": t.x, "y": t.y, "width": t.width, "height": t.height, "reason": t.reason })).collect();
-    let alpha: Vec<Value> = damage.alpha.iter().map(|a| json!({ "x": a.x, "y": a.y, "width": a.width, "height": a.height, "reason": a.reason })).collect();
+    let alpha: Vec<Value> =
+        damage.alpha.iter().map(|a| json!({ "number": a.number, "x": a.x, "y": a.y, "width": a.width, "height": a.height, "reason": a.reason })).collect();
     let metadata: Vec<Value> = damage.metadata.iter().map(|m| json!({ "what": m.what, "reason": m.reason })).collect();
     json!({ "file": damage.file, "tiles": tiles, "alpha": alpha, "metadata": metadata })
 }

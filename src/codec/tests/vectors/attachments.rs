@@ -44,9 +44,9 @@ fn with_chunk_before(file: &[u8], before: &[u8; 4], new: &[u8; 4], payload: &[u8
     })
 }
 
-/// A band of 8-bit alpha in a chunk's payload.
-fn band(rows: &[u8]) -> Vec<u8> {
-    [&[0, 0, 0, 8][..], &deflate(rows, 9).unwrap()].concat()
+/// A tile's alpha, or the samples of a lossless one: the first word of its payload, then what is coded.
+fn of_tile(number: u8, property: u8, words: &[u8]) -> Vec<u8> {
+    [&[number, 0, 0, property], words].concat()
 }
 
 /// A scene of 16-bit samples, with all their bits in use.
@@ -135,50 +135,68 @@ impl Vectors {
             self.good_wide(name, &file);
         }
 
-        // Every filter in turn, each over bytes that make sums and differences wrap.
+        // Noise and extremes, graphics or not, and flat tiles, of 16 by 12 pixels.
         let base = encode(self, &scene(16, 12, Channels::GrayAlpha, 25));
         let mut noise = Noise(26);
-        let rows: Vec<u8> = (0..12).flat_map(|row| std::iter::once(row % 5).chain((0..16).map(|_| noise.next() as u8).collect::<Vec<_>>())).collect();
-        let with_band = |payload: &[u8]| with_payload(&base, b"ALPH", |old| *old = payload.to_vec());
-        self.good("alpha-filters.aei", &with_band(&band(&rows)));
-        let deep: Vec<u8> = (0..12).flat_map(|row| std::iter::once(row % 5).chain((0..32).map(|_| noise.next() as u8).collect::<Vec<_>>())).collect();
-        let mut deep = band(&deep);
-        deep[3] = 16;
-        self.good_wide("alpha-filters16.aei", &with_band(&deep));
-        self.good("alpha-stored.aei", &with_band(&[&[0, 0, 0, 8][..], &deflate(&rows, 0).unwrap()].concat()));
+        let mut numbers = |property: u8| -> Vec<[i32; 3]> {
+            let highest = (1 << (property & 31)) - 1;
+            (0..16 * 12).map(|_| [if noise.below(4) == 0 { highest * noise.below(2) } else { noise.next() as i32 & highest }, 0, 0]).collect()
+        };
+        let with_alpha = |property: u8, words: &[u8]| with_payload(&base, b"ALPH", |payload| *payload = of_tile(0, property, words));
+        for (name, property) in [("8", 8), ("16", 16), ("8-graphics", 0x88), ("16-graphics", 0x90)] {
+            let stream = stream_of_numbers(property, 16, Channels::Gray, &numbers(property));
+            self.good_wide(&format!("alpha-{name}.aei"), &with_alpha(property, &stream));
+        }
+        self.good_wide("alpha-flat-8.aei", &with_alpha(0x28, &[77, 0, 0, 0]));
+        self.good_wide("alpha-flat-16.aei", &with_alpha(0x30, &[0x34, 0x12, 0, 0]));
+        self.good_wide("alpha-flat-65535.aei", &with_alpha(0x30, &[255, 255, 0, 0]));
+        self.good("alpha-no-words.aei", &with_alpha(8, &[]));
+        // The first tile as it was, the second flat, the third of graphics, of 256 by 14 pixels.
+        let edges: Vec<[i32; 3]> = (0..256 * 14).map(|i| [if i / 256 + i % 256 / 9 > 20 { 255 } else { 0 }, 0, 0]).collect();
+        let graphics = stream_of_numbers(0x88, 256, Channels::Gray, &edges);
+        let several = with_payload(&tiled, b"ALPH", |payload| match payload[0] {
+            1 => *payload = of_tile(1, 0x28, &[0; 4]),
+            2 => *payload = of_tile(2, 0x88, &graphics),
+            _ => {}
+        });
+        self.good_wide("alpha-tiles.aei", &several);
 
         let without = |file: &[u8]| with_chunks(file, |kind, payload| if kind == b"ALPH" { vec![] } else { vec![(*kind, payload.to_vec())] });
         let rgb = encode(self, &scene(30, 20, Channels::Rgb, 11));
+        let flat = of_tile(0, 0x28, &[9, 0, 0, 0]);
         self.refused("R2.11", "x-alpha-missing.aei", &without(&base));
-        self.refused("R2.11", "x-alpha-superfluous.aei", &with_chunk_before(&rgb, b"TILE", b"ALPH", &band(&rows)));
-        self.refused("R2.11", "x-alpha-twice.aei", &with_chunk_before(&base, b"TILE", b"ALPH", &band(&rows)));
-        let short = with_payload(&base, b"ALPH", |payload| payload.truncate(3));
-        self.refused("R2.11", "x-alpha-3-bytes.aei", &short);
+        self.refused("R2.11", "x-alpha-superfluous.aei", &with_chunk_before(&rgb, b"TILE", b"ALPH", &flat));
+        self.refused("R2.11", "x-alpha-twice.aei", &with_chunk_before(&base, b"TILE", b"ALPH", &flat));
+        self.refused("R2.11", "x-alpha-3-bytes.aei", &with_payload(&base, b"ALPH", |payload| payload.truncate(3)));
+        self.refused("R2.11", "x-alpha-odd-bytes.aei", &with_payload(&base, b"ALPH", |payload| payload.push(0)));
         self.refused("R2.11", "x-alpha-depth.aei", &with_payload(&base, b"ALPH", |payload| payload[3] = 12));
+        self.refused("R2.11", "x-alpha-depth-0.aei", &with_alpha(0x20, &[0; 4]));
         self.refused("R2.11", "x-alpha-number.aei", &with_payload(&base, b"ALPH", |payload| payload[1] = 1));
-        let mixed = |payload: &mut Vec<u8>| payload[3] += 8 * payload[0];
+        let mixed = |payload: &mut Vec<u8>| payload[3] = if payload[0] == 1 { 16 } else { 8 };
         self.refused("R2.11", "x-alpha-depths.aei", &with_payload(&tiled, b"ALPH", mixed));
-        let mut first = true;
-        let one_of_two = with_chunks(&tiled, |kind, payload| {
-            let keep = kind != b"ALPH" || std::mem::take(&mut first);
-            if keep { vec![(*kind, payload.to_vec())] } else { vec![] }
+        let mut left = 3;
+        let three_of_four = with_chunks(&tiled, |kind, payload| {
+            left -= usize::from(kind == b"ALPH" && left > 0);
+            if kind == b"ALPH" && left == 0 { vec![] } else { vec![(*kind, payload.to_vec())] }
         });
-        self.refused("R2.11", "x-alpha-band-missing.aei", &one_of_two);
-        let late = with_chunk_before(&without(&gray), b"IEND", b"ALPH", &band(&rows));
+        self.refused("R2.11", "x-alpha-tile-missing.aei", &three_of_four);
+        let late = with_chunk_before(&without(&gray), b"IEND", b"ALPH", &flat);
         self.refused("R2.11", "x-alpha-behind-tile.aei", &late);
-        self.refused("R2.5", "x-alpha-late.aei", &with_chunk_before(&rgb, b"IEND", b"ALPH", &band(&rows)));
+        self.refused("R2.5", "x-alpha-late.aei", &with_chunk_before(&rgb, b"IEND", b"ALPH", &flat));
 
-        let mut wrong = rows.clone();
-        wrong[17] = 5;
-        self.refused("R2.12", "x-alpha-filter-5.aei", &with_band(&band(&wrong)));
-        self.refused("R2.12", "x-alpha-short.aei", &with_band(&band(&rows[..rows.len() - 1])));
-        self.refused("R2.12", "x-alpha-long.aei", &with_band(&band(&[&rows[..], &[0]].concat())));
-        self.refused("R2.12", "x-alpha-trailing.aei", &with_band(&[&band(&rows)[..], &[0]].concat()));
-        let mut sum = band(&rows);
-        *sum.last_mut().unwrap() ^= 1;
-        self.refused("R2.12", "x-alpha-sum.aei", &with_band(&sum));
-        self.refused("R2.12", "x-alpha-cut.aei", &with_band(&band(&rows)[..100]));
-        self.refused("R2.12", "x-alpha-no-zlib.aei", &with_band(&[0, 0, 0, 8, 1, 2, 3, 4]));
+        let stream = stream_of_numbers(8, 16, Channels::Gray, &numbers(8));
+        self.refused("R2.12", "x-alpha-bit-30.aei", &with_alpha(0x48, &stream));
+        self.refused("R2.12", "x-alpha-flat-bit-30.aei", &with_alpha(0x68, &[9, 0, 0, 0]));
+        self.refused("R2.12", "x-alpha-flat-graphics.aei", &with_alpha(0xA8, &[9, 0, 0, 0]));
+        self.refused("R2.12", "x-alpha-flat-no-word.aei", &with_alpha(0x28, &[]));
+        self.refused("R2.12", "x-alpha-flat-two-words.aei", &with_alpha(0x28, &[9, 0, 0, 0, 0, 0, 0, 0]));
+        self.refused("R2.12", "x-alpha-flat-256.aei", &with_alpha(0x28, &[0, 1, 0, 0]));
+        self.refused("R2.12", "x-alpha-flat-65536.aei", &with_alpha(0x30, &[0, 0, 1, 0]));
+        self.refused("R3.11", "x-alpha-beyond.aei", &with_alpha(8, &[0xFF; 16]));
+        self.refused("R3.12", "x-alpha-words-more.aei", &with_alpha(8, &[&stream[..], &[0; 8]].concat()));
+        // Written for 16 bits, read as 8.
+        let high = stream_of_numbers(16, 16, Channels::Gray, &[[300, 0, 0]; 16 * 12]);
+        self.refused("R5.21", "x-alpha-above-255.aei", &with_alpha(8, &high));
     }
 
     fn blocks(&mut self) {
@@ -273,7 +291,7 @@ impl Vectors {
         }
         // Noise and extremes in every way of storing, graphics or not. `numbers` are those of a tile of 9 by 10 pixels.
         let mut noise = Noise(46);
-        let tile = |file: &[u8], property: u8, stream: &[u8]| with_payload(file, b"TILE", |payload| *payload = [&[0, 0, 0, property], stream].concat());
+        let tile = |file: &[u8], property: u8, stream: &[u8]| with_payload(file, b"TILE", |payload| *payload = of_tile(0, property, stream));
         let [gray, rgb] = [Channels::Gray, Channels::Rgb].map(|channels| encode(&scene(9, 10, channels, 47)));
         let mut numbers = |property: u8| -> Vec<[i32; 3]> {
             let highest = (1 << (property & 31)) - 1;
@@ -303,7 +321,7 @@ impl Vectors {
             b"TIDX" => vec![(*kind, [&payload[..4], &(4 + narrow.len() as u32).to_le_bytes()].concat())],
             b"TILE" => {
                 number += 1;
-                vec![(*kind, if number == 2 { [&[1, 0, 0, 16], &narrow[..]].concat() } else { payload.to_vec() })]
+                vec![(*kind, if number == 2 { of_tile(1, 16, &narrow) } else { payload.to_vec() })]
             }
             _ => vec![(*kind, payload.to_vec())],
         });

@@ -158,7 +158,7 @@ impl Vectors {
         refused("R2.4", "unknown-first", inserted(one, 0, b"ABCD", b""));
         refused("R2.3", "sum-place", with_wrong_sum(&inserted(one, 2, b"ICCP", b""), 2));
         refused("R2.5", "place-content", inserted(one, 2, b"ICCP", b""));
-        // The bands of alpha are counted behind the checks of the chunk, up to its sum, and before its content.
+        // The tiles of alpha are counted behind the checks of the chunk, up to its sum, and before its content.
         let no_alpha = without(alpha, &[b"ALPH"]);
         refused("R2.3", "sum-alpha", with_wrong_sum(&no_alpha, 1));
         let tile_without_alpha = with_head_byte(one, 10, 2);
