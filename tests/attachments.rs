@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use aei::{
     Channels, Decoder, DecoderOptions, Encoder, Error, FileFormat, Layout, Limits, Lossless, Metadata, Orientation, Picture, Quality, SampleDepth, Samples,
+    write_picture,
 };
 use assert_cmd::Command;
 use predicates::prelude::*;
@@ -279,4 +280,75 @@ fn damaged_metadata_do_not_keep_salvage_from_the_picture() {
     let (saved, damage) = Decoder::with_options(&file[..], options).unwrap().decode_salvaged().unwrap();
     assert!(damage.tiles.is_empty() && damage.file.is_some());
     assert_eq!((&saved.metadata().icc, &saved.metadata().exif, &saved.metadata().xmp), (&original.metadata().icc, &None, &original.metadata().xmp));
+}
+
+/// A scene with a disc cut out of it: outside it is transparent, and noise that nobody sees.
+fn cut_out() -> Picture {
+    let mut noise = 1u32;
+    let scene = picture(330, 280, Channels::Rgb, SampleDepth::Eight);
+    let colours = scene.samples();
+    let samples = colours.chunks_exact(3).enumerate().flat_map(|(i, pixel)| {
+        let (x, y) = (i as i32 % 330 - 150, i as i32 / 330 - 140);
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        match x * x + y * y {
+            0..9000 => [pixel[0], pixel[1], pixel[2], 255],
+            9000..9400 => [pixel[0], pixel[1], pixel[2], 100],
+            _ => [(noise >> 24) as u8, (noise >> 16) as u8, 0, 0],
+        }
+    });
+    Picture::rgba(330, 280, samples.collect()).unwrap()
+}
+
+fn visible_psnr(original: &Picture, file: &[u8]) -> f64 {
+    let decoded = Decoder::new(file).unwrap().decode().unwrap();
+    let (a, b) = aei::metrics::Rgb::visible(original, &decoded).unwrap();
+    aei::metrics::psnr(&a, &b).unwrap().rgb
+}
+
+#[test]
+fn invisible_colours_cost_nothing_and_those_that_are_visible_stay() {
+    let original = cut_out();
+    let encoder = Encoder::new().lossless(Lossless::Never).quality(Quality::percent(60).unwrap());
+    let (file, kept) = (encoder.encode(&original).unwrap(), encoder.clone().keep_invisible(true).encode(&original).unwrap());
+    assert!(file.len() * 3 < kept.len(), "{} and {}", file.len(), kept.len());
+    assert!(visible_psnr(&original, &file) > visible_psnr(&original, &kept));
+    let decoded = Decoder::new(&file[..]).unwrap().decode().unwrap();
+    assert_eq!(alpha(&decoded), alpha(&original));
+    // What is below does not show above, row by row or not, and what nobody sees changes nothing.
+    let mut rest = &original.samples()[..];
+    let by_rows = encoder.encode_rows((&original).into(), |rows| {
+        let (now, later) = rest.split_at(rows.len());
+        rows.copy_from_slice(now);
+        rest = later;
+        Ok(())
+    });
+    assert!(by_rows.unwrap() == file);
+    let mut other = original.samples().into_owned();
+    other.chunks_exact_mut(4).filter(|pixel| pixel[3] == 0).for_each(|pixel| pixel[..3].fill(255));
+    assert!(encoder.encode(&Picture::rgba(330, 280, other).unwrap()).unwrap() == file);
+    // A score is that of what is visible.
+    let wanted = visible_psnr(&original, &file) - 0.01;
+    let found = encoder.encode_to(&original, aei::Target::Psnr(wanted)).unwrap();
+    assert!(found.len() <= file.len() && visible_psnr(&original, &found) >= wanted);
+    // Without loss nothing changes.
+    let exact = Encoder::new().lossless(Lossless::Always).encode(&original).unwrap();
+    assert!(Decoder::new(&exact[..]).unwrap().decode().unwrap().samples() == original.samples());
+}
+
+#[test]
+fn the_program_keeps_invisible_colours_if_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = cut_out();
+    fs::write(folder.path().join("a.png"), write_picture(&original, FileFormat::Png).unwrap()).unwrap();
+    let psnr = |options: &[&str]| {
+        let arguments = [&["encode", "-f", "--json", "--verify", "--lossless=never", "a.png", "-o", "a.aei"], options].concat();
+        let output = aei(&folder, &arguments).success().get_output().stdout.clone();
+        let value: serde_json::Value = serde_json::from_slice(&output).unwrap();
+        (value["psnr_rgb"].as_f64().unwrap(), fs::read(folder.path().join("a.aei")).unwrap())
+    };
+    let (visible, file) = psnr(&[]);
+    assert!((visible - visible_psnr(&original, &file)).abs() < 1e-9);
+    let (all, kept) = psnr(&["--keep-invisible"]);
+    assert!(all < visible - 5.0 && kept.len() > file.len());
+    assert!(kept == Encoder::new().lossless(Lossless::Never).keep_invisible(true).encode(&original).unwrap());
 }

@@ -55,10 +55,14 @@ fn alpha_and_all_bits_count() {
     write("gray.png", Picture::gray(2, 1, vec![7, 8]).unwrap());
     write("gray3.png", Picture::rgb(2, 1, vec![7, 7, 7, 8, 8, 8]).unwrap());
     write("wide.png", Picture::from_samples(2, 1, aei::Channels::Gray, vec![7 * 257, 8 * 257 + 1u16].into()).unwrap());
+    write("clear.png", Picture::rgba(2, 1, vec![1, 2, 3, 255, 4, 5, 6, 0]).unwrap());
+    write("clear-red.png", Picture::rgba(2, 1, vec![1, 2, 3, 255, 200, 0, 0, 0]).unwrap());
     for (a, b, equal, alpha_equal, line) in [
         ("rgb.png", "rgb.png", true, Value::Null, None),
         ("rgb.png", "opaque.png", true, true.into(), Some("alpha        no difference")),
         ("opaque.png", "half.png", false, false.into(), Some("alpha        differs in 1 pixels")),
+        ("opaque.png", "clear.png", false, false.into(), Some("alpha        differs in 1 pixels")),
+        ("clear.png", "clear.png", true, true.into(), Some("alpha        no difference")),
         ("gray.png", "gray3.png", true, Value::Null, None),
         ("gray.png", "wide.png", false, Value::Null, Some("16 bits      differ in 1 pixels")),
     ] {
@@ -68,6 +72,14 @@ fn alpha_and_all_bits_count() {
         assert!(text.contains("PSNR (RGB)   no difference") && text.lines().count() == 4 + usize::from(line.is_some()), "{text}");
         assert!(line.is_none_or(|line| text.contains(line)), "{text}");
     }
+    // Nobody sees it, but equal it is not.
+    let value: Value = serde_json::from_slice(&compare(folder.path(), &["--json", "clear.png", "clear-red.png"]).stdout).unwrap();
+    assert_eq!((&value["equal"], &value["alpha_equal"], &value["psnr_rgb"]), (&false.into(), &true.into(), &Value::Null));
+    let text = String::from_utf8(compare(folder.path(), &["clear.png", "clear-red.png"]).stdout).unwrap();
+    assert!(text.contains("PSNR (RGB)   no difference") && text.contains("invisible    colours of 1 wholly transparent pixels differ"), "{text}");
+    // What is visible in one of them counts.
+    let text = String::from_utf8(compare(folder.path(), &["opaque.png", "clear-red.png"]).stdout).unwrap();
+    assert!(text.contains("PSNR (RGB)   ") && !text.contains("PSNR (RGB)   no difference"), "{text}");
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub unsafe extern "C" fn aei_encode(
             .effort(effort)?
             .tune(tune)
             .tile_size(if options.tile_size == 0 { 1024 } else { options.tile_size })?
-            .preview(options.preview != 0);
+            .preview(options.preview != 0)
+            .keep_invisible(options.keep_invisible != 0);
         if options.progress.is_some() {
             encoder = encoder.on_progress(callback(options.progress, UserData(options.user_data)));
         }

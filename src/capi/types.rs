@@ -158,6 +158,8 @@ pub struct AeiEncodeOptions {
     pub effort: u32,
     /// What an effort above 0 is for: 0 the PSNR, 1 the look.
     pub tune: u32,
+    /// 1 to keep the colours of wholly transparent pixels as well as the quality keeps any, for programs that use colours without alpha.
+    pub keep_invisible: u32,
 }
 
 impl Default for AeiEncodeOptions {
@@ -181,6 +183,7 @@ impl Default for AeiEncodeOptions {
             lossless: 0,
             effort: 0,
             tune: 0,
+            keep_invisible: 0,
         }
     }
 }

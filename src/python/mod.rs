@@ -27,7 +27,7 @@ fn within<T: TryFrom<i64>>(value: i64, what: &str) -> Result<T> {
 
 /// Samples in native byte order to a file.
 #[pyfunction]
-#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune))]
+#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune, keep_invisible))]
 #[expect(clippy::too_many_arguments, reason = "called by the package alone, by name")]
 fn encode<'py>(
     py: Python<'py>,
@@ -46,6 +46,7 @@ fn encode<'py>(
     lossless: Option<bool>,
     effort: i64,
     tune: &str,
+    keep_invisible: bool,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let work = || -> Result<Vec<u8>> {
         let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
@@ -71,7 +72,7 @@ fn encode<'py>(
         };
         let encoder =
             Encoder::new().quality(Quality::index(within(quality, "quality index")?)?).lossless(lossless).effort(within(effort, "effort")?)?.tune(tune);
-        encoder.tile_size(within(tile_size, "a tile size of")?)?.preview(preview).encode(&picture)
+        encoder.tile_size(within(tile_size, "a tile size of")?)?.preview(preview).keep_invisible(keep_invisible).encode(&picture)
     };
     let file = py.detach(|| threads::on_shared(work))?;
     Ok(PyBytes::new(py, &file))

@@ -182,6 +182,8 @@ typedef struct AeiEncodeOptions {
   uint32_t effort;
   // What an effort above 0 is for: 0 the PSNR, 1 the look.
   uint32_t tune;
+  // 1 to keep the colours of wholly transparent pixels as well as the quality keeps any, for programs that use colours without alpha.
+  uint32_t keep_invisible;
 } AeiEncodeOptions;
 
 #ifdef __cplusplus

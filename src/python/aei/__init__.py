@@ -45,7 +45,7 @@ _OF_THE_IMAGE = _OfTheImage()
 
 
 def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientation=None, icc=_OF_THE_IMAGE, exif=_OF_THE_IMAGE, xmp=_OF_THE_IMAGE, preview=False,
-           lossless=None, effort=0, tune="psnr") -> bytes:
+           lossless=None, effort=0, tune="psnr", keep_invisible=False) -> bytes:
     """Encode an array or a Pillow image.
 
     image: array of shape (height, width) or (height, width, channels) with 1 to 4 channels, uint8 or uint16; or a PIL.Image. Alpha is straight.
@@ -55,6 +55,7 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
     lossless: True stores the samples as they are, False never does; None where it is worth it, as for screenshots and icons.
     effort: 0 to 5, how much work goes into a smaller file at the same quality.
     tune: what an effort above 0 is for: "psnr", or "visual", the look.
+    keep_invisible: whether wholly transparent pixels keep their colours, which nobody sees, as well as the quality keeps any. Otherwise they become what costs least.
     """
     found = {}
     if not isinstance(image, np.ndarray) and hasattr(image, "getbands"):
@@ -81,7 +82,7 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
     height, width, channels = image.shape
     return _aei.encode(image.astype(image.dtype.newbyteorder("="), copy=False).tobytes(), width, height, channels, 8 * image.dtype.itemsize, quality_index,
                        tile_size, orientation, icc, exif, xmp, bool(preview),
-                       None if lossless is None else bool(lossless), effort, tune)
+                       None if lossless is None else bool(lossless), effort, tune, bool(keep_invisible))
 
 
 def decode(data, *, depth=8, region=None, upright=True) -> np.ndarray:

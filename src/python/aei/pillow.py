@@ -189,7 +189,8 @@ def save(image, file, _filename):
     from . import encode
 
     options = dict(image.encoderinfo)
-    known = {name: options[name] for name in ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "xmp", "exif") if name in options}
+    names = ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "keep_invisible", "xmp", "exif")
+    known = {name: options[name] for name in names if name in options}
     if "icc_profile" in options:
         known["icc"] = options["icc_profile"]
     if isinstance(known.get("exif"), Image.Exif):

@@ -85,6 +85,16 @@ def test_effort():
         aei.encode(array, effort=2, tune="nice")
 
 
+def test_keep_invisible():
+    array = np.dstack([smooth(64, 64, 3), np.zeros((64, 64), np.uint8)])
+    array[:, :32, 3] = 255
+    array[:, 32:, :3] = np.random.default_rng(1).integers(0, 256, (64, 32, 3))
+    less, more = (aei.encode(array, lossless=False, keep_invisible=keep) for keep in (False, True))
+    assert len(less) < len(more) / 2
+    assert (aei.decode(less)[..., 3] == array[..., 3]).all()
+    assert less == aei.encode(array, lossless=False)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_upright_as_pillow_does_it(orientation):
     array = smooth(24, 40, 3)
