@@ -41,6 +41,8 @@ fn r5_10_regions_are_crops_of_the_whole() {
         (129, 1, 256, Channels::Rgb),
         (1, 300, 256, Channels::Gray),
         (330, 330, 4096, Channels::Rgb),
+        (530, 300, 256, Channels::Rgba),
+        (300, 530, 512, Channels::GrayAlpha),
     ] {
         let file = tiny_encoder(tile).encode(&scene(width, height, channels, 7)).unwrap();
         let decoder = tiny_decoder(&file);
@@ -215,14 +217,15 @@ fn stop_at(n: u64) -> (impl Fn(u64, u64) -> ControlFlow<()> + Send + Sync + 'sta
 
 #[test]
 fn break_ends_the_work() {
-    let picture = scene(600, 600, Channels::Rgb, 1);
-    for (lossless, n) in [aei::Lossless::Never, aei::Lossless::Always].into_iter().flat_map(|lossless| [1, 2, 4, 7].map(|n| (lossless, n))) {
+    let all = [Channels::Rgb, Channels::Rgba].into_iter().flat_map(|channels| [(channels, Lossless::Never), (channels, Lossless::Always)]);
+    for ((channels, lossless), n) in all.flat_map(|way| [1, 2, 4, 7].map(|n| (way, n))) {
+        let picture = scene(600, 600, channels, 1);
         let encoder = tiny_encoder(256).lossless(lossless);
         let file = encoder.encode(&picture).unwrap();
         let (callback, calls) = stop_at(n);
         assert!(matches!(encoder.on_progress(callback).encode(&picture), Err(Error::Cancelled)));
         // Tiles that run at the same time may all ask once, without loss for each way of storing them.
-        let at_once = if lossless == aei::Lossless::Always { 9 * 6 } else { 9 };
+        let at_once = if lossless == Lossless::Always { 9 * 6 } else { 9 };
         assert!(calls.load(Ordering::Relaxed) < n + at_once, "{calls:?} calls");
         let (callback, calls) = stop_at(n);
         let decoder = tiny_decoder(&file).on_progress(callback);

@@ -233,10 +233,19 @@ fn progress_ends_at_the_height() {
             std::ops::ControlFlow::Continue(())
         }
     };
-    let file = Encoder::new().tile_size(256).unwrap().on_progress(note(&seen)).encode(&scene(20, 300, Channels::Gray, 1)).unwrap();
-    assert_eq!(seen.swap(0, Ordering::Relaxed), 300);
-    Decoder::new(&file[..]).unwrap().on_progress(note(&seen)).decode().unwrap();
-    assert_eq!(seen.load(Ordering::Relaxed), 300);
+    for (channels, lossless, effort) in [Channels::Gray, Channels::GrayAlpha]
+        .into_iter()
+        .flat_map(|channels| [(Lossless::Auto, 0), (Lossless::Never, 1), (Lossless::Always, 0)].map(|(lossless, effort)| (channels, lossless, effort)))
+    {
+        let encoder = Encoder::new().tile_size(256).unwrap().lossless(lossless).effort(effort).unwrap();
+        let file = encoder.on_progress(note(&seen)).encode(&scene(20, 300, channels, 1)).unwrap();
+        assert_eq!(seen.swap(0, Ordering::Relaxed), 300);
+        let decoder = Decoder::new(&file[..]).unwrap().on_progress(note(&seen));
+        decoder.decode().unwrap();
+        assert_eq!(seen.swap(0, Ordering::Relaxed), 300);
+        decoder.decode_rows(|_, _| Ok(())).unwrap();
+        assert_eq!(seen.swap(0, Ordering::Relaxed), 300);
+    }
 }
 
 #[test]

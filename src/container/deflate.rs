@@ -1,4 +1,4 @@
-//! zlib streams of known length, for metadata and alpha.
+//! zlib streams of known length, for metadata.
 
 use std::borrow::Cow;
 use std::io::Write as _;

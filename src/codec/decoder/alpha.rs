@@ -55,6 +55,8 @@ impl<'a, S: Sample> AlphaRows<'a, S> {
             let in_picture = self.grid.pixel_rows(self.row / self.grid.tile(), self.decoder.info.height as usize);
             let first = in_picture.start.max(self.area.y);
             if self.row == first {
+                // The last one is not kept beside it.
+                self.tiles.clear();
                 self.tiles = self.read(&in_picture)?;
             }
             for (columns, alpha) in &self.tiles {
@@ -89,13 +91,17 @@ impl<'a, S: Sample> AlphaRows<'a, S> {
         let mut read = || {
             let (property, words) = self.decoder.container.alpha(place.number)?;
             let mut reader = AlphaReader::new(property, &words, columns.len())?;
-            (in_picture.start..rows.start).try_for_each(|_| reader.next_row())?;
-            for (row, alpha) in alpha.chunks_exact_mut(wanted.len()).enumerate() {
+            let mut out = alpha.chunks_exact_mut(wanted.len());
+            for row in in_picture.start..rows.end {
                 if row % BETWEEN_STOPS == 0 {
                     report(&self.decoder.progress, (self.row - self.area.y) as u32, self.area.height as u32)?;
                 }
                 reader.next_row()?;
-                reader.store(alpha, wanted.start - columns.start);
+                if row >= rows.start
+                    && let Some(alpha) = out.next()
+                {
+                    reader.store(alpha, wanted.start - columns.start);
+                }
             }
             if rows.end == in_picture.end { reader.finish() } else { Ok(()) }
         };

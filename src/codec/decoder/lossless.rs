@@ -67,6 +67,8 @@ impl<'a, S: Sample> ColourRows<'a, S> {
             let in_picture = self.grid.pixel_rows(self.row / self.grid.tile(), self.decoder.info.height as usize);
             let first = in_picture.start.max(self.area.y);
             if self.row == first {
+                // The last one is not kept beside it.
+                self.tiles.clear();
                 self.tiles = self.read(in_picture)?;
             }
             for (columns, samples) in &self.tiles {
@@ -95,13 +97,17 @@ impl<'a, S: Sample> ColourRows<'a, S> {
         let mut read = || {
             let (property, stream) = self.decoder.container.tile(place.number)?.into_parts();
             let mut reader = TileReader::new(property, &stream, columns.len(), self.decoder.info.channels)?;
-            (in_picture.start..rows.start).try_for_each(|_| reader.next_row())?;
-            for (row, pixels) in samples.chunks_exact_mut(wanted.len() * count).enumerate() {
+            let mut out = samples.chunks_exact_mut(wanted.len() * count);
+            for row in in_picture.start..rows.end {
                 if row % ROWS == 0 {
                     report(&self.decoder.progress, (self.row - self.area.y) as u32, self.area.height as u32)?;
                 }
                 reader.next_row()?;
-                reader.store(pixels, count, wanted.start - columns.start);
+                if row >= rows.start
+                    && let Some(pixels) = out.next()
+                {
+                    reader.store(pixels, count, wanted.start - columns.start);
+                }
             }
             if rows.end == in_picture.end { reader.finish() } else { Ok(()) }
         };

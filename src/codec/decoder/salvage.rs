@@ -17,7 +17,7 @@ pub(super) struct Salvage {
     pub(super) streams: Mutex<BTreeMap<usize, String>>,
     /// Metadata that could not be unpacked, and why.
     pub(super) metadata: Mutex<BTreeMap<&'static str, String>>,
-    /// Rows of tiles whose alpha could not be decoded, and why.
+    /// Tiles whose alpha could not be decoded, and why.
     pub(super) alpha: Mutex<BTreeMap<usize, String>>,
 }
 
@@ -29,7 +29,7 @@ pub struct Damage {
     pub file: Option<String>,
     /// Tiles whose part of the picture was made up from what is around them, by number.
     pub tiles: Vec<LostTile>,
-    /// Rows of the picture whose alpha was lost and became opaque.
+    /// Tiles whose alpha was lost and became opaque, by number.
     pub alpha: Vec<LostAlpha>,
     /// Metadata that are lost, and the preview, as far as is known: of a chunk whose type is damaged, `file` tells alone.
     pub metadata: Vec<LostMetadata>,
@@ -65,7 +65,7 @@ pub struct LostTile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostAlpha {
-    /// Number of the tile that it belongs to, counted along the rows of tiles.
+    /// Number of the tile that it belongs to, in raster order from 0.
     pub number: u32,
     /// Left edge in pixels of the coded picture, before its orientation is applied.
     pub x: u32,
