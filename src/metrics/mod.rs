@@ -28,7 +28,7 @@ pub use bd_rate::{BdRate, bd_rate};
 pub use ms_ssim::{MS_SSIM_MIN_SIDE, decibels, ms_ssim};
 pub use psnr::{Psnr, psnr};
 
-use crate::{Channels, Error, Picture, Result};
+use crate::{Channels, Error, Picture, Result, Samples};
 
 /// A picture as the measures see it: red, green and blue. Gray becomes three equal channels, so that it can be compared with a copy in colour.
 #[derive(Debug, Clone)]
@@ -65,14 +65,15 @@ impl<'a> Rgb<'a> {
         if !original.channels().has_alpha() || !coded.channels().has_alpha() {
             return Ok((a, b));
         }
-        let (first, second) = (original.samples16(), coded.samples16());
-        let pixels = first.chunks_exact(original.channels().count()).zip(second.chunks_exact(coded.channels().count()));
-        let hidden: Vec<bool> = pixels.map(|(a, b)| a.last() == Some(&0) && b.last() == Some(&0)).collect();
-        for picture in [&mut a, &mut b] {
-            picture.visible = hidden.iter().filter(|hidden| !**hidden).count();
-            let pixels = picture.samples.to_mut().as_chunks_mut::<3>().0;
-            pixels.iter_mut().zip(&hidden).filter(|(_, hidden)| **hidden).for_each(|(pixel, _)| *pixel = [128; 3]);
+        let (first, second) = (a.samples.to_mut().as_chunks_mut::<3>().0, b.samples.to_mut().as_chunks_mut::<3>().0);
+        let mut hidden = 0;
+        for (i, (a, b)) in first.iter_mut().zip(second).enumerate() {
+            if is_transparent(original, i) && is_transparent(coded, i) {
+                (*a, *b) = ([128; 3], [128; 3]);
+                hidden += 1;
+            }
         }
+        (a.visible, b.visible) = (a.visible - hidden, b.visible - hidden);
         Ok((a, b))
     }
 
@@ -83,6 +84,16 @@ impl<'a> Rgb<'a> {
 }
 
 /// Only pictures of one size can be compared.
+/// Whether a pixel of a picture with alpha is wholly transparent.
+fn is_transparent(picture: &Picture, pixel: usize) -> bool {
+    let count = picture.channels().count();
+    let alpha = pixel * count + count - 1;
+    match picture.data() {
+        Samples::U8(samples) => samples[alpha] == 0,
+        Samples::U16(samples) => samples[alpha] == 0,
+    }
+}
+
 fn check_sizes(a: &Rgb<'_>, b: &Rgb<'_>) -> Result<()> {
     if (a.width, a.height) != (b.width, b.height) {
         return Err(Error::Parameter(format!("pictures of different sizes cannot be compared: {}x{} and {}x{} pixels", a.width, a.height, b.width, b.height)));

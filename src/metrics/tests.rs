@@ -186,3 +186,28 @@ fn ms_ssim_of_bright_and_flat_pictures() {
     }
     assert_eq!(decibels(1.0 + 1e-9), f64::INFINITY);
 }
+
+#[test]
+fn what_is_invisible_in_both_does_not_count() {
+    let picture = |channels, samples: Vec<u8>| Picture::new(2, 2, channels, samples).unwrap();
+    let measured = |a: &Picture, b: &Picture| {
+        let (a, b) = Rgb::visible(a, b).unwrap();
+        psnr(&a, &b).unwrap().rgb
+    };
+    let original = picture(Channels::GrayAlpha, vec![9, 0, 50, 255, 60, 1, 70, 0]);
+    let coded = picture(Channels::Rgba, [[200, 100, 0, 0], [50, 50, 53, 255], [60, 60, 60, 1], [70, 70, 70, 0]].concat());
+    let wide = coded.clone().with_depth(crate::SampleDepth::Sixteen).unwrap();
+    // One of six samples that count differs, by 3.
+    let expected = 10.0 * (255f64.powi(2) / (9.0 / 6.0)).log10();
+    assert!((measured(&original, &coded) - expected).abs() < 1e-9);
+    assert!((measured(&original, &wide) - expected).abs() < 1e-9);
+    assert!(psnr(&Rgb::new(&original), &Rgb::new(&coded)).unwrap().rgb < 13.0);
+    // Transparent in one of them alone, or not known to be, it is seen.
+    let opaque = picture(Channels::Rgba, [[200, 100, 0, 255], [50, 50, 50, 255], [60, 60, 60, 1], [70, 70, 70, 0]].concat());
+    assert!(measured(&original, &opaque) < 12.0);
+    assert!(measured(&original, &picture(Channels::Gray, vec![200, 50, 60, 70])) < 12.0);
+    // Where nothing is visible, nothing differs.
+    let nothing = |v| picture(Channels::GrayAlpha, vec![v, 0].repeat(4));
+    assert!(measured(&nothing(3), &nothing(250)).is_infinite());
+    assert!(Rgb::visible(&original, &Picture::gray(1, 1, vec![0]).unwrap()).is_err());
+}
