@@ -12,20 +12,21 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// The work of a process: `what width height tile threads`, and a file that is there or will be.
+/// The work of a process: `what width height tile threads channels`, and a file that is there or will be.
 const WORK: &str = "AEI_TEST_WORK";
 
 /// Estimated and measured bytes.
 fn measure(work: &str) -> (u64, u64) {
     let words: Vec<&str> = work.split(' ').collect();
     let [width, height, tile, threads] = [1, 2, 3, 4].map(|i| words[i].parse::<u32>().unwrap());
-    let path = Path::new(words[5]);
+    let channels = Channels::from_count(words[5].parse().unwrap()).unwrap();
+    let path = Path::new(words[6]);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build().unwrap();
     let before = MEMORY.current_usage();
     let run = || match words[0] {
         what @ ("refine" | "encode" | "exact") => {
-            let layout = Layout::new(width, height, Channels::Rgb).unwrap();
-            let (mut rest, picture) = (0, scene(width, 128, Channels::Rgb, 1));
+            let layout = Layout::new(width, height, channels).unwrap();
+            let (mut rest, picture) = (0, scene(width, 128, channels, 1));
             let lossless = if what == "exact" { Lossless::Always } else { Lossless::Never };
             let encoder = Encoder::new().lossless(lossless).tile_size(tile).unwrap().effort(u8::from(what == "refine")).unwrap();
             MEMORY.reset_peak_usage();
@@ -64,12 +65,12 @@ fn child() {
     }
 }
 
-fn estimate_is_true(sizes: &[[u32; 4]]) {
+fn estimate_is_true(channels: Channels, sizes: &[[u32; 4]]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("picture.aei");
     for [width, height, tile, threads] in sizes {
         for what in ["refine", "encode", "picture", "rows", "exact", "picture", "rows"] {
-            let work = format!("{what} {width} {height} {tile} {threads} {}", file.display());
+            let work = format!("{what} {width} {height} {tile} {threads} {} {}", channels.count(), file.display());
             let output =
                 Command::new(std::env::current_exe().unwrap()).args(["--exact", "--ignored", "child", "--nocapture"]).env(WORK, &work).output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
@@ -87,23 +88,28 @@ fn estimate_is_true(sizes: &[[u32; 4]]) {
 
 #[test]
 fn estimates_are_true() {
-    estimate_is_true(&[[64, 64, 1024, 1], [700, 600, 256, 2], [1300, 300, 512, 1]]);
+    estimate_is_true(Channels::Rgb, &[[64, 64, 1024, 1], [700, 600, 256, 2], [1300, 300, 512, 1]]);
+    estimate_is_true(Channels::Rgba, &[[64, 64, 1024, 1], [700, 600, 256, 2]]);
 }
 
 #[test]
 #[ignore = "a minute"]
 fn estimates_are_true_of_large_pictures() {
-    estimate_is_true(&[
-        [512, 512, 1024, 1],
-        [1024, 1024, 1024, 2],
-        [2048, 600, 1024, 2],
-        [4000, 300, 1024, 1],
-        [600, 2100, 1024, 1],
-        [2048, 600, 256, 1],
-        [2048, 600, 256, 8],
-        [2048, 1100, 4096, 2],
-        [6000, 4000, 1024, 2],
-    ]);
+    estimate_is_true(Channels::Rgba, &[[1024, 1024, 1024, 2], [4000, 300, 1024, 1], [2048, 600, 256, 8], [2048, 1100, 4096, 2]]);
+    estimate_is_true(
+        Channels::Rgb,
+        &[
+            [512, 512, 1024, 1],
+            [1024, 1024, 1024, 2],
+            [2048, 600, 1024, 2],
+            [4000, 300, 1024, 1],
+            [600, 2100, 1024, 1],
+            [2048, 600, 256, 1],
+            [2048, 600, 256, 8],
+            [2048, 1100, 4096, 2],
+            [6000, 4000, 1024, 2],
+        ],
+    );
 }
 
 /// Twice the height needs no more.
@@ -112,7 +118,7 @@ fn rows_need_the_same_memory_whatever_the_height() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("picture.aei");
     let peak = |what: &str, height: u32| {
-        let work = format!("{what} 300 {height} 256 1 {}", file.display());
+        let work = format!("{what} 300 {height} 256 1 3 {}", file.display());
         let output = Command::new(std::env::current_exe().unwrap()).args(["--exact", "--ignored", "child", "--nocapture"]).env(WORK, &work).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().find_map(|line| line.split_once(' ')?.1.parse::<u64>().ok()).unwrap()

@@ -2,7 +2,8 @@
 //!
 //! Nobody sees them, but they have to be coded. What programs leave there, white, black, or what was cut away, makes edges and texture that cost bits. Here it is
 //! what the visible pixels around are on average: near them over few pixels, further away over many, which costs next to nothing. That is push-pull
-//! interpolation (Gortler, Grzeszczuk, Szeliski, Cohen: The Lumigraph, 1996), of opacity as the weight.
+//! interpolation (Gortler, Grzeszczuk, Szeliski, Cohen: The Lumigraph, 1996), of opacity as the weight. Where colours go on smoothly as they are, as where a mask hides
+//! a part of a gradient, they stay.
 
 use crate::picture::samples::Sample;
 use crate::picture::try_filled;
@@ -34,14 +35,19 @@ impl Fill {
         Self { width, channels, above: Vec::new() }
     }
 
-    /// Gives the invisible pixels of the next rows other colours. There is an alpha channel.
+    /// Gives the invisible pixels of the next rows other colours, if these are smoother. There is an alpha channel.
     ///
     /// # Errors
     /// [`Error::Limits`](crate::Error::Limits) if memory runs out.
     pub(super) fn rows<S: Sample>(&mut self, samples: &mut [S]) -> Result<()> {
         let count = self.channels.count();
         if samples.chunks_exact(count).any(is_invisible) {
-            self.fill(samples)?;
+            let mut filled = try_filled(samples.len(), S::default())?;
+            filled.copy_from_slice(samples);
+            self.fill(&mut filled)?;
+            if self.roughness(&filled) <= self.roughness(samples) {
+                samples.copy_from_slice(&filled);
+            }
         }
         let last = samples.chunks_exact(self.width * count).next_back().unwrap_or_default();
         self.above.clear();
@@ -51,14 +57,9 @@ impl Fill {
 
     fn fill<S: Sample>(&self, samples: &mut [S]) -> Result<()> {
         let count = self.channels.count();
-        let first = usize::from(!self.above.is_empty());
-        let rows = samples.len() / count / self.width + first;
-        let at = |samples: &[S], row: usize, column: usize| match row.checked_sub(first) {
-            Some(row) => cell(&samples[(row * self.width + column) * count..][..count]),
-            None => self.above[column],
-        };
+        let (first, rows) = self.extent(samples);
         let known = &*samples;
-        let mut levels = vec![Plane::of((rows, self.width), |row, column| at(known, row, column))?];
+        let mut levels = vec![Plane::of((rows, self.width), |row, column| self.at(known, row, column))?];
         while let Some(finer) = levels.last().filter(|plane| plane.rows > 1 || plane.columns > 1) {
             let coarser = Plane::of((finer.rows, finer.columns), |row, column| finer.cells[row * finer.columns + column])?;
             levels.push(coarser);
@@ -82,6 +83,42 @@ impl Fill {
             }
         }
         Ok(())
+    }
+
+    /// How many rows above are known, and how many there are with them.
+    fn extent<S>(&self, samples: &[S]) -> (usize, usize) {
+        let first = usize::from(!self.above.is_empty());
+        (first, samples.len() / self.channels.count() / self.width + first)
+    }
+
+    fn at<S: Sample>(&self, samples: &[S], row: usize, column: usize) -> Cell {
+        let (count, (first, _)) = (self.channels.count(), self.extent(samples));
+        row.checked_sub(first).map_or_else(|| self.above[column], |row| cell(&samples[(row * self.width + column) * count..][..count]))
+    }
+
+    /// How much colours bend, over three pixels in a row or column of which one at least is invisible: the sum of squares.
+    fn roughness<S: Sample>(&self, samples: &[S]) -> u64 {
+        let (_, rows) = self.extent(samples);
+        let bend = |three: [Cell; 3]| -> u64 {
+            if three.iter().all(|cell| cell.weight > 0) {
+                return 0;
+            }
+            let [a, b, c] = three.map(|cell| cell.colour.map(i64::from));
+            // Sixteenths are enough, and fit for bands of any width.
+            (0..3).map(|i| ((a[i] - 2 * b[i] + c[i]).unsigned_abs() >> 4).pow(2)).sum()
+        };
+        let mut sum = 0;
+        for row in 0..rows {
+            for column in 0..self.width {
+                if column >= 2 {
+                    sum += bend([2, 1, 0].map(|back| self.at(samples, row, column - back)));
+                }
+                if row >= 2 {
+                    sum += bend([2, 1, 0].map(|back| self.at(samples, row - back, column)));
+                }
+            }
+        }
+        sum
     }
 }
 
@@ -181,6 +218,21 @@ mod tests {
             fill.rows(&mut next).unwrap();
             assert!(next.chunks_exact(4).all(|pixel| pixel == [60000, 1234, 77, 0]), "{place}");
         }
+    }
+
+    #[test]
+    fn what_goes_on_smoothly_stays() {
+        // A slope behind stripes; then noise behind them.
+        let mut fill = Fill::new(160, Channels::GrayAlpha);
+        let stripes = |colour: fn(u32) -> u32| -> Vec<u8> { (0..160 * 64).flat_map(|i| [colour(i) as u8, if i / 8 % 2 == 0 { 0 } else { 255 }]).collect() };
+        let slope = stripes(|i| i % 160 + i / 160);
+        let mut samples = slope.clone();
+        fill.rows(&mut samples).unwrap();
+        assert!(samples == slope);
+        let noise = stripes(|i| i.wrapping_mul(2_654_435_761) >> 24);
+        let mut samples = noise.clone();
+        fill.rows(&mut samples).unwrap();
+        assert!(samples != noise);
     }
 
     #[test]

@@ -207,7 +207,7 @@ impl Encoder {
         self
     }
 
-    /// Whether wholly transparent pixels keep their colours, as well as the quality keeps any. Otherwise they become what costs least; nobody sees them, unless a
+    /// Whether wholly transparent pixels keep their colours, as well as the quality keeps any. Otherwise they become what costs less; nobody sees them, unless a
     /// program uses colours without alpha. Files without loss keep them in any case. Default: no.
     ///
     /// ```
@@ -442,8 +442,8 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result
     let tiles = memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + 2 * h.m + 6 * h.ce) * at_once as u64;
     // Of 16 bits, for what is known here.
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
-    // What stands for a band in place of what is invisible.
-    let filled = if layout.channels().has_alpha() { u64::from(layout.width()) * (BAND * 8) as u64 * 3 } else { 0 };
+    // A band with what stands in place of what is invisible, and the averages that it is made of.
+    let filled = if layout.channels().has_alpha() { samples + u64::from(layout.width()) * (BAND * 8) as u64 * 3 } else { 0 };
     let alpha = filled + alpha_memory(grid, layout);
     let analysis = memory::transform(h, model.encoder()?.analysis, columns);
     Ok(alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + analysis)
