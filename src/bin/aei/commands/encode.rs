@@ -45,7 +45,7 @@ pub(crate) struct Encode {
     /// What an effort above 0 is for: visual gives smaller files of the same look (SSIMULACRA2, MS-SSIM), with less of a gain in PSNR
     #[arg(long, value_name = "WHAT", default_value = "psnr")]
     tune: TuneFor,
-    /// Keep the colours of wholly transparent pixels as well as all others, for programs that use colours without alpha; otherwise they become what costs least
+    /// Keep the colours of wholly transparent pixels as well as all others, for programs that use colours without alpha; otherwise they become what costs less
     #[arg(long)]
     keep_invisible: bool,
     /// Whole file of at most this size, and as close to it as can be; K and M stand for KiB and MiB
@@ -254,6 +254,7 @@ impl Encode {
             match verified {
                 Some((_, true)) => ", verified: no difference".into(),
                 Some((psnr, _)) if psnr.is_finite() => format!(", verified: PSNR {psnr:.2} dB"),
+                Some(_) if layout.channels().has_alpha() && !self.keep_invisible => ", verified: no visible difference in 8 bits".into(),
                 Some(_) => ", verified: no difference in 8 bits".into(),
                 None => String::new(),
             },
