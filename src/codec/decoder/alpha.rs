@@ -29,16 +29,17 @@ pub(super) struct AlphaRows<'a, S> {
     tiles: Vec<(Range<usize>, Vec<S>)>,
 }
 
-/// About how many bytes the alpha of an area takes at its peak.
-pub(super) fn memory(decoder: &Decoder, area: Area) -> u64 {
+/// About how many bytes the alpha of an area takes, and, beside it, its decoding.
+pub(super) fn memory(decoder: &Decoder, area: Area) -> (u64, u64) {
     if !decoder.info.channels.has_alpha() {
-        return 0;
+        return (0, 0);
     }
     let grid = decoder.container.head.grid();
     let columns = grid.tile().min(decoder.info.width as usize) as u64;
     // The row of tiles, which is decoded at once, and for each thread what has been learnt of a tile, its words, and its payload if the file is not in memory.
     let threads = rayon::current_num_threads().min(grid.per_row()) as u64;
-    (area.width * grid.tile().min(area.height) * size_of::<u16>()) as u64 + threads * (tile_memory(columns) + 2 * decoder.container.largest_alpha())
+    let kept = (area.width * grid.tile().min(area.height) * size_of::<u16>()) as u64;
+    (kept, threads * (tile_memory(columns) + 2 * decoder.container.largest_alpha()))
 }
 
 impl<'a, S: Sample> AlphaRows<'a, S> {

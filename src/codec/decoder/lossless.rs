@@ -32,14 +32,14 @@ pub(super) struct ColourRows<'a, S> {
     tiles: Vec<(Range<usize>, Vec<S>)>,
 }
 
-/// About how many bytes the colours of an area take at their peak, with rows that are handed out.
-pub(super) fn memory(decoder: &Decoder, area: Area) -> u64 {
+/// About how many bytes the colours of an area take, with rows that are handed out, and, beside them, their decoding.
+pub(super) fn memory(decoder: &Decoder, area: Area) -> (u64, u64) {
     let (grid, width) = (decoder.container.head.grid(), area.width as u64);
     let row = width * decoder.info.channels.count() as u64 * 2;
     let columns = grid.tile().min(decoder.info.width as usize) as u64;
     // The row of tiles, which is decoded at once, and for each thread what has been learnt of a tile, its words, and its payload if the file is not in memory.
     let threads = rayon::current_num_threads().min(grid.per_row()) as u64;
-    row * (ROWS + grid.tile().min(area.height)) as u64 + threads * (tile_memory(columns) + 2 * decoder.container.largest_tile())
+    (row * (ROWS + grid.tile().min(area.height)) as u64, threads * (tile_memory(columns) + 2 * decoder.container.largest_tile()))
 }
 
 impl<'a, S: Sample> ColourRows<'a, S> {

@@ -325,11 +325,16 @@ impl Decoder {
             Purpose::Picture => (area.width * area.height * self.info.channels.count() * self.depth.bytes()) as u64,
             Purpose::Rows => 0,
         };
+        let (alpha, decoding) = alpha::memory(self, area);
         let work = match model {
-            Some(model) => pass::Pass::new(self, model, area).memory(),
-            None => lossless::memory(self, area),
+            Some(model) => pass::Pass::new(self, model, area).memory() + decoding,
+            None => {
+                // One after the other.
+                let (colours, tiles) = lossless::memory(self, area);
+                colours + tiles.max(decoding)
+            }
         };
-        samples + self.container.bytes_in_memory() + alpha::memory(self, area) + work
+        samples + self.container.bytes_in_memory() + alpha + work
     }
 
     fn whole(&self) -> Area {

@@ -170,7 +170,8 @@ impl Encoder {
     /// About how many bytes encoding without loss needs.
     pub(super) fn memory_without_loss(&self, grid: &Grid, layout: &Layout) -> u64 {
         let (waiting, packing) = lossless_memory(grid, layout);
-        waiting + packing + alpha_memory(grid, layout)
+        let (alpha, packing_alpha) = alpha_memory(grid, layout);
+        waiting + alpha + packing.max(packing_alpha)
     }
 
     /// Encodes without loss.
@@ -251,13 +252,13 @@ pub(super) fn lossless_memory(grid: &Grid, layout: &Layout) -> (u64, u64) {
     (samples * (tile + AHEAD + BAND_ROWS).min(layout.height() as usize + BAND_ROWS) as u64, packed)
 }
 
-/// About how many bytes the alpha of a row of tiles takes while it waits and while it is packed, of 16 bits for what is known here.
-pub(super) fn alpha_memory(grid: &Grid, layout: &Layout) -> u64 {
+/// About how many bytes the alpha of a row of tiles takes while it waits, of 16 bits for what is known here, and, beside it, what is made of it at one time.
+pub(super) fn alpha_memory(grid: &Grid, layout: &Layout) -> (u64, u64) {
     if !layout.channels().has_alpha() {
-        return 0;
+        return (0, 0);
     }
     let (tile, columns) = (grid.tile().min(layout.height() as usize), grid.tile().min(layout.width() as usize));
     let threads = rayon::current_num_threads() as u64;
     let packed = threads.min(grid.per_row() as u64) * (columns * tile * size_of::<u16>()) as u64 + threads * tile_memory(columns as u64);
-    u64::from(layout.width()) * (tile * size_of::<u16>()) as u64 + packed
+    (u64::from(layout.width()) * (tile * size_of::<u16>()) as u64, packed)
 }

@@ -444,7 +444,7 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
     // A band with what stands in place of what is invisible, and the averages that it is made of.
     let filled = if layout.channels().has_alpha() { samples + u64::from(layout.width()) * (BAND * 8) as u64 * 3 } else { 0 };
-    let alpha = filled + alpha_memory(grid, layout);
+    let (alpha, packing_alpha) = alpha_memory(grid, layout);
     let analysis = memory::transform(h, model.encoder()?.analysis, columns);
-    Ok(alpha + model.network_bytes(true) + samples + latents + tiles.max(packing) + analysis)
+    Ok(filled + alpha + model.network_bytes(true) + samples + latents + tiles.max(packing).max(packing_alpha) + analysis)
 }
