@@ -210,11 +210,11 @@ mod tests {
         // One visible pixel, and a row of bands that have none.
         for place in [0, 3 * 50 + 7, 20 * 50 - 1] {
             let mut fill = Fill::new(50, Channels::Rgba);
-            let mut samples = vec![9u16, 9, 9, 0].repeat(50 * 20);
+            let mut samples = [9u16, 9, 9, 0].repeat(50 * 20);
             samples[place * 4..][..4].copy_from_slice(&[60000, 1234, 77, 300]);
             fill.rows(&mut samples).unwrap();
             assert!(samples.chunks_exact(4).all(|pixel| pixel[..3] == [60000, 1234, 77]), "{place}");
-            let mut next = vec![65535u16, 0, 65535, 0].repeat(50 * 3);
+            let mut next = [65535u16, 0, 65535, 0].repeat(50 * 3);
             fill.rows(&mut next).unwrap();
             assert!(next.chunks_exact(4).all(|pixel| pixel == [60000, 1234, 77, 0]), "{place}");
         }
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn where_nothing_is_visible_it_is_the_middle() {
         for rows in [1, 2, 31] {
-            let mut samples = vec![200u8, 0].repeat(13 * rows);
+            let mut samples = [200u8, 0].repeat(13 * rows);
             Fill::new(13, Channels::GrayAlpha).rows(&mut samples).unwrap();
             assert!(samples.chunks_exact(2).all(|pixel| pixel == [128, 0]));
         }
