@@ -40,6 +40,9 @@ pub(super) struct LatentRows<'a, S, F> {
     kept: Option<Kept>,
 }
 
+/// What is kept in place of the numbers of an invisible pixel: beyond all inputs.
+pub(super) const INVISIBLE: i16 = i16::MIN;
+
 /// Rows of cells, from a row of the picture on.
 struct Kept {
     first: usize,
@@ -95,7 +98,8 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
         Ok(&self.ready[..(rows * row_len).min(self.ready.len())])
     }
 
-    /// The cells from a row of cells of the picture on, and nothing above it any more: `[rows][columns][INPUTS]`, as far as they have been read.
+    /// The cells from a row of cells of the picture on, and nothing above it any more: `[rows][columns][INPUTS]`, as far as they have been read. Where pixels are not seen,
+    /// their numbers are [`INVISIBLE`], unless they are to be kept.
     pub(super) fn cells_from(&mut self, row: usize) -> &[i16] {
         let row_len = self.cell_columns * INPUTS;
         self.kept.as_mut().map_or(&[], |kept| {
@@ -121,7 +125,12 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
             let cells = self.cells(engine, band)?;
             if let Some(kept) = &mut self.kept {
                 kept.cells.try_reserve(cells.data().len()).map_err(|_| Error::Limits("there is no memory for the samples".into()))?;
+                let old = kept.cells.len();
                 kept.cells.extend_from_slice(cells.data());
+                if self.fill.is_some() {
+                    let lines = (band * 8).min(self.layout.height() as usize - self.next_cell_row * 8);
+                    hide(&mut kept.cells[old..], &self.band[..lines * self.layout.row_len()], &self.layout, self.cell_columns);
+                }
             }
             self.next_cell_row += band;
             let features = self.stages.push(engine, cells, self.next_cell_row == self.cell_rows)?;
@@ -180,5 +189,18 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
             }
         });
         Ok(cells)
+    }
+}
+
+/// Marks the invisible pixels of rows of samples with alpha in the cells that were made of them.
+fn hide<S: Sample>(cells: &mut [i16], samples: &[S], layout: &Layout, cell_columns: usize) {
+    let count = layout.channels().count();
+    for (row, line) in samples.chunks_exact(layout.row_len()).enumerate() {
+        for (column, pixel) in line.chunks_exact(count).enumerate() {
+            if pixel[count - 1].to_u16() == 0 {
+                let cell = (row / 8 * cell_columns + column / 8) * INPUTS;
+                cells[cell + (row % 8 * 8 + column % 8) * 3..][..3].fill(INVISIBLE);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::tune::{self, Tune};
 use super::{Canvas, HALO, Refiner, Tile, power_of_two};
 use crate::Result;
+use crate::codec::encoder::latents::INVISIBLE;
 use crate::net::{Engine, OUTPUTS, SynthesisTape, Tensor, sat16};
 use crate::picture::try_filled;
 
@@ -157,7 +158,7 @@ impl Refiner<'_> {
         Ok(features)
     }
 
-    /// Makes samples of a part to their errors, 0 where nobody looks, in units of `2^-pixel_fraction`, weighted as [`Tune`] has it. Gives the sum of the squares in its
+    /// Makes samples of a part to their errors, 0 where nobody looks or sees anything, in units of `2^-pixel_fraction`, weighted as [`Tune`] has it. Gives the sum of the squares in its
     /// core, that of all, and how many there are.
     fn errors(&self, canvas: &Canvas<'_>, part: &Part, samples: &mut Tensor) -> Result<(u64, u64, u64)> {
         let (input_shift, fraction) = (self.model.encoder()?.input_shift, self.model.header().pixel_fraction);
@@ -181,10 +182,10 @@ impl Refiner<'_> {
                     Tune::Psnr => 1.0,
                     Tune::Visual => {
                         let lines = original.chunks_exact(24).take(lines).flat_map(|line| line[..3 * pixels].chunks_exact(3));
-                        tune::weight(lines.map(|p| [target(p[0]), target(p[1]), target(p[2])]), (1 << fraction) as f32)
+                        tune::weight(lines.filter(|p| p[0] != INVISIBLE).map(|p| [target(p[0]), target(p[1]), target(p[2])]), (1 << fraction) as f32)
                     }
                 };
-                let (mut sum, mut weighted) = (0, 0.0);
+                let (mut sum, mut weighted, mut hidden) = (0, 0.0, 0);
                 for (line, (samples, original)) in cell.chunks_exact_mut(24).zip(original.chunks_exact(24)).enumerate() {
                     let visible = if line < lines { 3 * pixels } else { 0 };
                     samples[visible..].fill(0);
@@ -192,6 +193,10 @@ impl Refiner<'_> {
                     match self.tune {
                         Tune::Psnr => {
                             for (sample, original) in samples[..visible].iter_mut().zip(original) {
+                                if *original == INVISIBLE {
+                                    (*sample, hidden) = (0, hidden + 1);
+                                    continue;
+                                }
                                 let error = error(*sample, *original);
                                 sum += (error * error) as u64;
                                 *sample = sat16(error.into());
@@ -199,6 +204,11 @@ impl Refiner<'_> {
                         }
                         Tune::Visual => {
                             for (pixel, original) in samples[..visible].chunks_exact_mut(3).zip(original.chunks_exact(3)) {
+                                if original[0] == INVISIBLE {
+                                    pixel.fill(0);
+                                    hidden += 3;
+                                    continue;
+                                }
                                 let errors = std::array::from_fn(|c| error(pixel[c], original[c]));
                                 for ((sample, error), half) in pixel.iter_mut().zip(errors).zip(tune::weighted(errors, weight)) {
                                     weighted += half * error as f32;
@@ -210,7 +220,7 @@ impl Refiner<'_> {
                 }
                 sum += weighted.max(0.0) as u64;
                 all += sum;
-                count += (3 * lines * pixels) as u64;
+                count += (3 * lines * pixels) as u64 - hidden;
                 if part.core_rows.contains(&(cell_row / 2)) && part.core_columns.contains(&(cell_column / 2)) {
                     core += sum;
                 }

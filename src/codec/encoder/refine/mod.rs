@@ -151,7 +151,7 @@ pub(super) fn refine_memory(grid: &Grid, model: &Model) -> u64 {
 struct Canvas<'a> {
     /// `[rows][columns of the picture][m]` in units of `2^-y_input_fraction`.
     y: Vec<i32>,
-    /// What the analysis took, `[2 rows][2 columns][INPUTS]`.
+    /// What the analysis took, `[2 rows][2 columns][INPUTS]`; [`INVISIBLE`](super::latents::INVISIBLE) where errors do not count.
     cells: &'a [i16],
     /// Rows that are above the tiles.
     above: usize,
