@@ -317,7 +317,8 @@ impl Encoder {
         let (grid, quality) = (head.grid(), self.quality.get());
         Limits { max_memory: self.max_memory, ..Limits::none() }.check_memory("encoding", self.memory(&grid, &layout, &model)?)?;
         let engine = Engine::new(true)?;
-        let mut alpha = AlphaEncoder::new(&layout, &grid)?;
+        let known_alpha = self.reuse.as_ref().and_then(Reuse::alpha);
+        let mut alpha = if known_alpha.is_none() { AlphaEncoder::new(&layout, &grid)? } else { None };
         let mut preview = if self.preview { Some(Shrink::new(&layout, SIDE)?) } else { None };
         let mut lossless = RefCell::new((self.lossless == Lossless::Auto).then(|| LosslessTiles::new(&layout, &grid)));
         // Each row is seen once: everything that is made of it is made then.
@@ -356,7 +357,11 @@ impl Encoder {
         let lossless = lossless.get_mut().take().and_then(LosslessTiles::finish);
         let preview = preview.map(|preview| self.preview_file(preview.finish()?)).transpose()?.flatten();
         report(&self.progress, head.height, head.height)?;
-        let attachments = Attachments { metadata: Some(metadata), preview, alpha: alpha.map(AlphaEncoder::finish) };
+        let alpha = known_alpha.or_else(|| alpha.map(AlphaEncoder::finish));
+        if let Some(reuse) = &self.reuse {
+            reuse.keep_alpha(alpha.as_ref());
+        }
+        let attachments = Attachments { metadata: Some(metadata), preview, alpha };
         let file = container::assemble(&head, &attachments, &tiles)?;
         match lossless {
             Some(tiles) => self.better(file, container::assemble(&head.without_loss(), &attachments, &tiles)?, &layout),

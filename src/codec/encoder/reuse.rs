@@ -1,9 +1,10 @@
-//! What encoding a picture again at another quality need not compute again: the analysis before its first gain.
+//! What encoding a picture again at another quality need not compute again: the analysis before its first gain, and alpha.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Result;
 use crate::codec::transforms::Stages;
+use crate::entropy::CodedTile;
 use crate::net::{Analysis, AnalysisStages, Engine, Tensor};
 
 /// Pictures of more pixels than this are computed anew each time: features take 8 bytes a pixel.
@@ -19,16 +20,30 @@ struct Bands {
 
 /// Shared by all encodings of one picture.
 #[derive(Clone, Default)]
-pub(super) struct Reuse(Arc<Mutex<Bands>>);
+pub(super) struct Reuse {
+    bands: Arc<Mutex<Bands>>,
+    /// Of all tiles, once an encoding has come to its end.
+    alpha: Arc<Mutex<Option<Vec<CodedTile>>>>,
+}
 
 impl Reuse {
     /// An analysis that keeps its first half, or takes it from here.
     pub(super) fn analysis<'n>(&self, analysis: &'n Analysis, quality: u8) -> Reused<'n> {
-        let mut bands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bands = self.bands.lock().unwrap_or_else(PoisonError::into_inner);
         if !bands.complete {
             bands.bands.clear();
         }
         Reused { front: (!bands.complete).then(|| analysis.front()), back: analysis.back(quality), shared: self.clone(), next: 0 }
+    }
+
+    /// The alpha that an earlier encoding left here.
+    pub(super) fn alpha(&self) -> Option<Vec<CodedTile>> {
+        self.alpha.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Leaves alpha for the next one.
+    pub(super) fn keep_alpha(&self, tiles: Option<&Vec<CodedTile>>) {
+        *self.alpha.lock().unwrap_or_else(PoisonError::into_inner) = tiles.cloned();
     }
 }
 
@@ -46,7 +61,7 @@ impl Stages for Reused<'_> {
         let features = match &mut self.front {
             Some(front) => {
                 let features = front.push(engine, x, last)?;
-                let mut shared = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut shared = self.shared.bands.lock().unwrap_or_else(PoisonError::into_inner);
                 shared.bands.push(features.rows_from(engine, 0, features.rows())?);
                 shared.complete = last;
                 features
@@ -54,7 +69,7 @@ impl Stages for Reused<'_> {
             None => {
                 // The same picture comes in the same bands.
                 engine.recycle(x);
-                let shared = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let shared = self.shared.bands.lock().unwrap_or_else(PoisonError::into_inner);
                 let known = &shared.bands[self.next];
                 known.rows_from(engine, 0, known.rows())?
             }

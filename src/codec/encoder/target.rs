@@ -236,12 +236,15 @@ mod tests {
         let samples =
             |i: u32| (60.0 + 50.0 * (f64::from(i / 3 % 300) / 5.0).sin() * (f64::from(i / 900) / 7.0).cos() + f64::from(i % 3 * 40 + i / 3 * 37 % 11)) as u8;
         let picture = Picture::rgb(300, 270, (0..300 * 270 * 3).map(samples).collect()).unwrap();
-        for tile in [256, 1024] {
+        let alpha =
+            picture.samples().chunks_exact(3).enumerate().flat_map(|(i, p)| [p[0], p[1], p[2], if i % 300 < 100 { (i % 7 * 40) as u8 } else { 255 }]).collect();
+        let with_alpha = Picture::rgba(300, 270, alpha).unwrap();
+        for (picture, tile) in [(&picture, 256), (&picture, 1024), (&with_alpha, 256)] {
             let encoder = Encoder::new().lossless(Lossless::Never).tile_size(tile).unwrap();
             for index in [0, 20, 45, 63] {
-                let plain = encoder.at_index(index).unwrap().encode(&picture).unwrap();
+                let plain = encoder.at_index(index).unwrap().encode(picture).unwrap();
                 // What fits exactly is the file itself, though its analysis comes in two halves and the first may be an earlier one's.
-                let found = encoder.encode_to(&picture, Target::Bytes(plain.len() as u64)).unwrap();
+                let found = encoder.encode_to(picture, Target::Bytes(plain.len() as u64)).unwrap();
                 assert!(found == plain, "index {index}");
             }
         }
