@@ -1,6 +1,5 @@
 //! A file to a picture.
 
-mod alpha;
 mod conceal;
 mod lossless;
 mod output;
@@ -8,6 +7,7 @@ mod pass;
 mod region;
 mod rows;
 mod salvage;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -325,7 +325,7 @@ impl Decoder {
             Purpose::Picture => (area.width * area.height * self.info.channels.count() * self.depth.bytes()) as u64,
             Purpose::Rows => 0,
         };
-        let (alpha, decoding) = alpha::memory(self, area);
+        let (alpha, decoding) = stored::memory_of_alpha(self, area);
         let work = match model {
             Some(model) => pass::Pass::new(self, model, area).memory() + decoding,
             None => {

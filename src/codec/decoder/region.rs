@@ -1,7 +1,7 @@
 //! A part of a picture.
 
-use super::alpha::AlphaRows;
 use super::pass::{Area, Pass};
+use super::stored::StoredRows;
 use super::{Decoder, Purpose};
 use crate::{Error, Info, Picture, Result};
 
@@ -54,7 +54,7 @@ impl Decoder {
     pub(super) fn decode_area<S: super::Sample>(&self, model: Option<&crate::Model>, area: Area, mut samples: &mut [S]) -> Result<()> {
         let Some(model) = model else { return self.lossless_area(area, samples) };
         let pass = Pass::new(self, model, area);
-        let (output, mut alpha) = (pass.output(), AlphaRows::new(self, area));
+        let (output, mut alpha) = (pass.output(), StoredRows::alpha(self, area));
         pass.run(|finished| {
             let (now, later) = std::mem::take(&mut samples).split_at_mut(finished.rows * output.row_len());
             output.store(finished.engine, finished.cells, finished.first, now);

@@ -1,7 +1,7 @@
 //! A picture as a stream of rows.
 
-use super::alpha::AlphaRows;
 use super::pass::Pass;
+use super::stored::StoredRows;
 use super::{Decoder, Purpose};
 use crate::picture::samples::Sample;
 use crate::{Error, Result};
@@ -42,7 +42,7 @@ impl Decoder {
         let area = self.whole();
         let Some(model) = self.model_for_file(Purpose::Rows, area)? else { return self.lossless_rows(sink) };
         let pass = Pass::new(self, &model, area);
-        let (output, mut alpha) = (pass.output(), AlphaRows::new(self, area));
+        let (output, mut alpha) = (pass.output(), StoredRows::alpha(self, area));
         let (mut first, mut rows) = (0, Vec::new());
         pass.run(|finished| {
             let len = finished.rows * output.row_len();
