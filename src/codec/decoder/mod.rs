@@ -79,8 +79,8 @@ pub struct Decoder {
 enum Purpose {
     /// To a picture of our own.
     Picture,
-    /// To the caller.
-    Rows,
+    /// To the caller, of this depth.
+    Rows(SampleDepth),
 }
 
 impl fmt::Debug for Decoder {
@@ -246,7 +246,7 @@ impl Decoder {
             return Err(Error::Parameter(format!("the samples need {} bytes, not {}", self.info.sample_bytes(), samples.len())));
         }
         let area = self.whole();
-        let model = self.model_for_file(Purpose::Rows, area)?;
+        let model = self.model_for_file(Purpose::Rows(SampleDepth::Eight), area)?;
         self.decode_area(model.as_deref(), area, samples)
     }
 
@@ -317,15 +317,15 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn memory_for_rows(&self) -> Result<u64> {
-        Ok(self.memory(self.matching_model()?.as_deref(), Purpose::Rows, self.whole()))
+        Ok(self.memory(self.matching_model()?.as_deref(), Purpose::Rows(self.depth), self.whole()))
     }
 
     fn memory(&self, model: Option<&Model>, purpose: Purpose, area: Area) -> u64 {
-        let samples = match purpose {
-            Purpose::Picture => (area.width * area.height * self.info.channels.count() * self.depth.bytes()) as u64,
-            Purpose::Rows => 0,
+        let (samples, depth) = match purpose {
+            Purpose::Picture => ((area.width * area.height * self.info.channels.count() * self.depth.bytes()) as u64, self.depth),
+            Purpose::Rows(depth) => (0, depth),
         };
-        let (alpha, decoding) = stored::memory_of_alpha(self, area);
+        let (alpha, decoding) = stored::memory_of_alpha(self, area, depth);
         let work = match model {
             Some(model) => pass::Pass::new(self, model, area).memory() + decoding,
             None => {

@@ -3,7 +3,7 @@
 use super::pass::{Area, Pass};
 use super::stored::StoredRows;
 use super::{Decoder, Purpose};
-use crate::{Error, Info, Picture, Result};
+use crate::{Error, Info, Picture, Result, SampleDepth};
 
 impl Decoder {
     /// Decodes a part of the picture: `width` x `height` pixels from column `x` and row `y` on. Only the tiles are read and decoded that the part and the 80
@@ -41,7 +41,7 @@ impl Decoder {
         if samples.len() != needed {
             return Err(Error::Parameter(format!("the samples need {needed} bytes, not {}", samples.len())));
         }
-        let model = self.model_for_file(Purpose::Rows, area)?;
+        let model = self.model_for_file(Purpose::Rows(SampleDepth::Eight), area)?;
         self.decode_area(model.as_deref(), area, samples)
     }
 

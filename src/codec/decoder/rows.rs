@@ -40,7 +40,7 @@ impl Decoder {
 
     fn rows_of_samples<S: Sample>(&self, mut sink: impl FnMut(u32, &[S]) -> Result<()>) -> Result<()> {
         let area = self.whole();
-        let Some(model) = self.model_for_file(Purpose::Rows, area)? else { return self.lossless_rows(sink) };
+        let Some(model) = self.model_for_file(Purpose::Rows(S::DEPTH), area)? else { return self.lossless_rows(sink) };
         let pass = Pass::new(self, &model, area);
         let (output, mut alpha) = (pass.output(), StoredRows::alpha(self, area));
         let (mut first, mut rows) = (0, Vec::new());

@@ -69,23 +69,23 @@ impl Reader {
     }
 }
 
-/// About how many bytes the colours of an area of a lossless picture take, and, beside them, their decoding.
+/// About how many bytes the colours of an area of a lossless picture take, of 16 bits whatever they are, and, beside them, their decoding.
 pub(super) fn memory_of_colours(decoder: &Decoder, area: Area) -> (u64, u64) {
-    memory(decoder, area, decoder.info.channels.count(), decoder.container.largest_tile())
+    memory(decoder, area, decoder.info.channels.count() * size_of::<u16>(), decoder.container.largest_tile())
 }
 
-/// The same of its alpha, if there is any.
-pub(super) fn memory_of_alpha(decoder: &Decoder, area: Area) -> (u64, u64) {
-    if decoder.info.channels.has_alpha() { memory(decoder, area, 1, decoder.container.largest_alpha()) } else { (0, 0) }
+/// The same of its alpha, if there is any, of this depth.
+pub(super) fn memory_of_alpha(decoder: &Decoder, area: Area, depth: SampleDepth) -> (u64, u64) {
+    if decoder.info.channels.has_alpha() { memory(decoder, area, depth.bytes(), decoder.container.largest_alpha()) } else { (0, 0) }
 }
 
-/// `count` samples of 16 bits for each pixel, of tiles whose payloads have so many bytes at most, if the file is not in memory.
-fn memory(decoder: &Decoder, area: Area, count: usize, largest: u64) -> (u64, u64) {
+/// `bytes` of samples for each pixel, of tiles whose payloads have so many bytes at most, if the file is not in memory.
+fn memory(decoder: &Decoder, area: Area, bytes: usize, largest: u64) -> (u64, u64) {
     let grid = decoder.container.head.grid();
     let columns = grid.tile().min(decoder.info.width as usize) as u64;
     // The row of tiles, which is decoded at once, and for each thread what has been learnt of a tile, its words, and its payload.
     let threads = rayon::current_num_threads().min(grid.per_row()) as u64;
-    ((area.width * count * grid.tile().min(area.height) * size_of::<u16>()) as u64, threads * (tile_memory(columns) + 2 * largest))
+    ((area.width * bytes * grid.tile().min(area.height)) as u64, threads * (tile_memory(columns) + 2 * largest))
 }
 
 impl<'a, S: Sample> StoredRows<'a, S> {

@@ -451,5 +451,6 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result
     let filled = if layout.channels().has_alpha() { samples + u64::from(layout.width()) * (BAND * 8) as u64 * 3 } else { 0 };
     let (alpha, packing_alpha) = alpha_memory(grid, layout);
     let analysis = memory::transform(h, model.encoder()?.analysis, columns);
-    Ok(filled + alpha + model.network_bytes(true) + samples + latents + tiles.max(packing).max(packing_alpha) + analysis)
+    // Rows are read, filled and packed while no tile is at work.
+    Ok(alpha + model.network_bytes(true) + samples + latents + tiles.max(packing).max(packing_alpha.max(filled)) + analysis)
 }
