@@ -4,17 +4,17 @@ use super::super::report;
 use super::Decoder;
 use super::pass::Area;
 use super::stored::{self, StoredRows};
-use crate::Result;
 use crate::picture::samples::Sample;
 use crate::picture::try_filled;
+use crate::{Result, SampleDepth};
 
 /// Rows that are decoded between two reports, and handed out together.
 const ROWS: usize = 64;
 
 /// About how many bytes the colours of an area take, with rows that are handed out, and, beside them, their decoding.
-pub(super) fn memory(decoder: &Decoder, area: Area) -> (u64, u64) {
-    let (kept, decoding) = stored::memory_of_colours(decoder, area);
-    (kept + (ROWS * area.width * decoder.info.channels.count() * size_of::<u16>()) as u64, decoding)
+pub(super) fn memory(decoder: &Decoder, area: Area, depth: SampleDepth) -> (u64, u64) {
+    let (kept, decoding) = stored::memory_of_colours(decoder, area, depth);
+    (kept + (ROWS * area.width * decoder.info.channels.count() * depth.bytes()) as u64, decoding)
 }
 
 impl Decoder {

@@ -330,7 +330,7 @@ impl Decoder {
             Some(model) => pass::Pass::new(self, model, area).memory() + decoding,
             None => {
                 // One after the other.
-                let (colours, tiles) = lossless::memory(self, area);
+                let (colours, tiles) = lossless::memory(self, area, if purpose == Purpose::Picture { SampleDepth::Sixteen } else { depth });
                 colours + tiles.max(decoding)
             }
         };

@@ -69,12 +69,12 @@ impl Reader {
     }
 }
 
-/// About how many bytes the colours of an area of a lossless picture take, of 16 bits whatever they are, and, beside them, their decoding.
-pub(super) fn memory_of_colours(decoder: &Decoder, area: Area) -> (u64, u64) {
-    memory(decoder, area, decoder.info.channels.count() * size_of::<u16>(), decoder.container.largest_tile())
+/// About how many bytes the colours of an area of a lossless picture take, of this depth, and, beside them, their decoding.
+pub(super) fn memory_of_colours(decoder: &Decoder, area: Area, depth: SampleDepth) -> (u64, u64) {
+    memory(decoder, area, decoder.info.channels.count() * depth.bytes(), decoder.container.largest_tile())
 }
 
-/// The same of its alpha, if there is any, of this depth.
+/// The same of its alpha, if there is any.
 pub(super) fn memory_of_alpha(decoder: &Decoder, area: Area, depth: SampleDepth) -> (u64, u64) {
     if decoder.info.channels.has_alpha() { memory(decoder, area, depth.bytes(), decoder.container.largest_alpha()) } else { (0, 0) }
 }
