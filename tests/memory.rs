@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use aei::{Channels, Decoder, Encoder, Layout, Lossless};
+use aei::{Channels, Decoder, Encoder, Layout, Lossless, Tune};
 use common::scene;
 use peak_alloc::PeakAlloc;
 
@@ -24,11 +24,12 @@ fn measure(work: &str) -> (u64, u64) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build().unwrap();
     let before = MEMORY.current_usage();
     let run = || match words[0] {
-        what @ ("refine" | "encode" | "exact") => {
+        what @ ("refine" | "visual" | "encode" | "exact") => {
             let layout = Layout::new(width, height, channels).unwrap();
             let (mut rest, picture) = (0, scene(width, 128, channels, 1));
             let lossless = if what == "exact" { Lossless::Always } else { Lossless::Never };
-            let encoder = Encoder::new().lossless(lossless).tile_size(tile).unwrap().effort(u8::from(what == "refine")).unwrap();
+            let encoder = Encoder::new().lossless(lossless).tile_size(tile).unwrap().effort(u8::from(matches!(what, "refine" | "visual"))).unwrap();
+            let encoder = encoder.tune(if what == "visual" { Tune::Visual } else { Tune::Psnr });
             MEMORY.reset_peak_usage();
             let held = MEMORY.current_usage() - before;
             let file = encoder.encode_rows(layout, |rows| {
@@ -69,7 +70,7 @@ fn estimate_is_true(channels: Channels, sizes: &[[u32; 4]]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("picture.aei");
     for [width, height, tile, threads] in sizes {
-        for what in ["refine", "encode", "picture", "rows", "exact", "picture", "rows"] {
+        for what in ["refine", "visual", "encode", "picture", "rows", "exact", "picture", "rows"] {
             let work = format!("{what} {width} {height} {tile} {threads} {} {}", channels.count(), file.display());
             let output =
                 Command::new(std::env::current_exe().unwrap()).args(["--exact", "--ignored", "child", "--nocapture"]).env(WORK, &work).output().unwrap();

@@ -411,7 +411,7 @@ impl Encoder {
     fn memory(&self, grid: &Grid, layout: &Layout, model: &Model) -> Result<u64> {
         let kept = if self.reuse.is_some() { (grid.height / 8 * (grid.width / 8) * model.header().c8 * 2) as u64 } else { 0 };
         let (waiting, packing) = if self.lossless == Lossless::Auto { lossless_memory(grid, layout) } else { (0, 0) };
-        let refining = if self.effort > 0 { refine_memory(grid, model) } else { 0 };
+        let refining = if self.effort > 0 { refine_memory(grid, model, self.tune) } else { 0 };
         Ok(waiting + estimate(grid, layout, model, packing)? + kept + refining + self.transforms.memory(model, grid.height / LATENT, grid.latent_width()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::tune::{self, Tune};
+use super::tune::{self, LUMA, Luma, Tune};
 use super::{Canvas, HALO, Refiner, Tile, power_of_two};
 use crate::Result;
 use crate::codec::encoder::latents::INVISIBLE;
@@ -96,13 +96,14 @@ impl Refiner<'_> {
         for part in &tile.parts {
             let features = self.features(engine, canvas, tile, part, y_hat)?;
             let (mut errors, tape) = self.synthesis.forward(engine, self.quality, features)?;
-            let (core, seen, count) = self.errors(canvas, part, &mut errors)?;
-            distortion.cost += per_square * core as f64;
+            let count = self.errors(canvas, part, &mut errors)?;
+            let cost = self.cost(engine, canvas, part, &mut errors)?;
+            distortion.cost += per_square * cost.core;
             if let Some(curvature) = &mut curvature {
                 self.look(engine, curvature, part, &tape, &errors)?;
             }
-            if slopes && seen > 0 {
-                let shift = shift_to(MAGNITUDE, seen, count);
+            if slopes && cost.squares > 0 {
+                let shift = shift_to(MAGNITUDE, cost.squares, count);
                 errors.data_mut().iter_mut().for_each(|e| *e = shifted(*e, shift));
                 let g = self.synthesis.backward(engine, self.quality, &tape, errors)?;
                 // From 2^exponent times the derivative of half the squared error by a feature.
@@ -158,76 +159,109 @@ impl Refiner<'_> {
         Ok(features)
     }
 
-    /// Makes samples of a part to their errors, 0 where nobody looks or sees anything, in units of `2^-pixel_fraction`, weighted as [`Tune`] has it. Gives the sum of the squares in its
-    /// core, that of all, and how many there are.
-    fn errors(&self, canvas: &Canvas<'_>, part: &Part, samples: &mut Tensor) -> Result<(u64, u64, u64)> {
+    /// A sample of the picture, as the canvas has it, in units of `2^-pixel_fraction`.
+    fn original(&self) -> Result<impl Fn(i16) -> i32 + Copy> {
         let (input_shift, fraction) = (self.model.encoder()?.input_shift, self.model.header().pixel_fraction);
-        let white = 255 << fraction;
-        let target = |x: i16| ((i32::from(x) + (255 << input_shift)) << fraction) >> (input_shift + 1);
-        let (mut core, mut all, mut count) = (0, 0, 0);
-        let row_len = samples.row_len();
-        for (i, row) in samples.data_mut().chunks_exact_mut(row_len).enumerate() {
-            let cell_row = 2 * part.rows.start + i;
-            for (j, cell) in row.chunks_exact_mut(OUTPUTS).enumerate() {
-                let cell_column = 2 * part.columns.start + j;
-                let lines = canvas.height.saturating_sub(8 * cell_row).min(8);
-                let pixels = canvas.width.saturating_sub(8 * cell_column).min(8);
-                let seen = part.seen_rows.contains(&(cell_row / 2)) && part.seen_columns.contains(&(cell_column / 2));
-                if !seen || lines == 0 || pixels == 0 {
-                    cell.fill(0);
-                    continue;
-                }
-                let original = &canvas.cells[(cell_row * 2 * canvas.columns + cell_column) * OUTPUTS..][..OUTPUTS];
-                let weight = match self.tune {
-                    Tune::Psnr => 1.0,
-                    Tune::Visual => {
-                        let lines = original.chunks_exact(24).take(lines).flat_map(|line| line[..3 * pixels].chunks_exact(3));
-                        tune::weight(lines.filter(|p| p[0] != INVISIBLE).map(|p| [target(p[0]), target(p[1]), target(p[2])]), (1 << fraction) as f32)
+        Ok(move |x: i16| ((i32::from(x) + (255 << input_shift)) << fraction) >> (input_shift + 1))
+    }
+
+    /// Makes samples of a part to their errors, 0 where nobody looks or sees anything, in units of `2^-pixel_fraction`, and says how many are looked at.
+    fn errors(&self, canvas: &Canvas<'_>, part: &Part, samples: &mut Tensor) -> Result<u64> {
+        let (original, white) = (self.original()?, 255 << self.model.header().pixel_fraction);
+        let mut count = 0;
+        part.each_cell(samples, |row, column, cell| {
+            let seen = part.seen_rows.contains(&(row / 2)) && part.seen_columns.contains(&(column / 2));
+            let (lines, pixels) = if seen { canvas.visible(row, column) } else { (0, 0) };
+            let originals = canvas.cell(row, column);
+            for (line, (samples, originals)) in cell.chunks_exact_mut(24).zip(originals.chunks_exact(24)).enumerate() {
+                let visible = if line < lines { 3 * pixels } else { 0 };
+                samples[visible..].fill(0);
+                for (sample, x) in samples[..visible].iter_mut().zip(originals) {
+                    if *x == INVISIBLE {
+                        *sample = 0;
+                    } else {
+                        *sample = sat16((i32::from(*sample).clamp(0, white) - original(*x)).into());
+                        count += 1;
                     }
-                };
-                let (mut sum, mut weighted, mut hidden) = (0, 0.0, 0);
-                for (line, (samples, original)) in cell.chunks_exact_mut(24).zip(original.chunks_exact(24)).enumerate() {
-                    let visible = if line < lines { 3 * pixels } else { 0 };
-                    samples[visible..].fill(0);
-                    let error = |sample: i16, original: i16| i32::from(sample).clamp(0, white) - target(original);
-                    match self.tune {
-                        Tune::Psnr => {
-                            for (sample, original) in samples[..visible].iter_mut().zip(original) {
-                                if *original == INVISIBLE {
-                                    (*sample, hidden) = (0, hidden + 1);
-                                    continue;
-                                }
-                                let error = error(*sample, *original);
-                                sum += (error * error) as u64;
-                                *sample = sat16(error.into());
-                            }
-                        }
-                        Tune::Visual => {
-                            for (pixel, original) in samples[..visible].chunks_exact_mut(3).zip(original.chunks_exact(3)) {
-                                if original[0] == INVISIBLE {
-                                    pixel.fill(0);
-                                    hidden += 3;
-                                    continue;
-                                }
-                                let errors = std::array::from_fn(|c| error(pixel[c], original[c]));
-                                for ((sample, error), half) in pixel.iter_mut().zip(errors).zip(tune::weighted(errors, weight)) {
-                                    weighted += half * error as f32;
-                                    *sample = sat16(((half + 0.5).floor() as i32).into());
-                                }
-                            }
-                        }
-                    }
-                }
-                sum += weighted.max(0.0) as u64;
-                all += sum;
-                count += (3 * lines * pixels) as u64 - hidden;
-                if part.core_rows.contains(&(cell_row / 2)) && part.core_columns.contains(&(cell_column / 2)) {
-                    core += sum;
                 }
             }
-        }
-        Ok((core, all, count))
+        });
+        Ok(count)
     }
+
+    /// What a part's errors cost, in their units squared. Errors become half the derivatives of that.
+    fn cost(&self, engine: &Engine, canvas: &Canvas<'_>, part: &Part, errors: &mut Tensor) -> Result<Cost> {
+        let mut cost = match self.tune {
+            Tune::Psnr => Cost::default(),
+            Tune::Visual => self.visual(engine, canvas, part, errors)?,
+        };
+        part.each_cell(errors, |row, column, cell| {
+            let squares = cell.iter().map(|e| (i32::from(*e) * i32::from(*e)) as u64).sum::<u64>();
+            cost.squares += squares;
+            if self.tune == Tune::Psnr && part.core_rows.contains(&(row / 2)) && part.core_columns.contains(&(column / 2)) {
+                cost.core += squares as f64;
+            }
+        });
+        Ok(cost)
+    }
+
+    /// As [`Refiner::cost`], of how a part looks ([`Tune::Visual`]).
+    fn visual(&self, engine: &Engine, canvas: &Canvas<'_>, part: &Part, errors: &mut Tensor) -> Result<Cost> {
+        let (original, level) = (self.original()?, (1 << self.model.header().pixel_fraction) as f32);
+        let mut luma = Luma::new(8 * part.columns.len(), 8 * part.rows.len(), level)?;
+        part.each_cell(errors, |row, column, cell| {
+            let (lines, pixels) = canvas.visible(row, column);
+            let at = (4 * (row - 2 * part.rows.start), 4 * (column - 2 * part.columns.start));
+            for (line, (errors, originals)) in cell.chunks_exact(24).zip(canvas.cell(row, column).chunks_exact(24)).enumerate().take(lines) {
+                for (i, (error, x)) in errors.as_chunks::<3>().0.iter().zip(originals.as_chunks::<3>().0).enumerate().take(pixels) {
+                    if x[0] != INVISIBLE {
+                        luma.add(at.0 + line / 2, at.1 + i / 2, x.map(original), error.map(i32::from));
+                    }
+                }
+            }
+        });
+        // Rows and columns of latents of the part, 16 pixels each.
+        let core = |range: &Range<usize>, start: usize| 16 * (range.start - start)..16 * (range.end - start);
+        let (structure, slopes) = luma.structure(engine, core(&part.core_rows, part.rows.start), core(&part.core_columns, part.columns.start))?;
+        let mut cost = Cost { core: structure, squares: 0 };
+        part.each_cell(errors, |row, column, cell| {
+            let (lines, pixels) = canvas.visible(row, column);
+            if lines == 0 || pixels == 0 {
+                return;
+            }
+            let originals = canvas.cell(row, column);
+            let visible = originals.chunks_exact(24).take(lines).flat_map(|line| line.as_chunks::<3>().0[..pixels].iter());
+            let weight = tune::weight(visible.filter(|x| x[0] != INVISIBLE).map(|x| x.map(original)), level);
+            let at = (4 * (row - 2 * part.rows.start), 4 * (column - 2 * part.columns.start));
+            let mut weighted = 0.0;
+            for (line, (errors, originals)) in cell.chunks_exact_mut(24).zip(originals.chunks_exact(24)).enumerate().take(lines) {
+                let slopes = &slopes[(at.0 + line / 2) * 8 * part.columns.len() + at.1..];
+                for (i, (error, x)) in errors.as_chunks_mut::<3>().0.iter_mut().zip(originals.as_chunks::<3>().0).enumerate().take(pixels) {
+                    if x[0] == INVISIBLE {
+                        continue;
+                    }
+                    let halves = tune::weighted(error.map(i32::from), weight);
+                    for ((error, half), share) in error.iter_mut().zip(halves).zip(LUMA) {
+                        weighted += half * f32::from(*error);
+                        *error = sat16(((half + share * slopes[i / 2] + 0.5).floor() as i32).into());
+                    }
+                }
+            }
+            if part.core_rows.contains(&(row / 2)) && part.core_columns.contains(&(column / 2)) {
+                cost.core += f64::from(weighted.max(0.0));
+            }
+        });
+        Ok(cost)
+    }
+}
+
+/// What a part's errors cost.
+#[derive(Default)]
+struct Cost {
+    /// Of its core.
+    core: f64,
+    /// Sum of the squares of half the derivatives.
+    squares: u64,
 }
 
 /// What derivatives by samples have as a root of their mean square, or a little less: rare ones may be a hundred times as large.
@@ -257,6 +291,14 @@ impl Part {
     /// The numbers of one position of the canvas, in a tensor of the part with its halo.
     fn numbers<'t>(&self, of: &'t Tensor, row: usize, column: usize) -> &'t [i16] {
         &of.row(row - self.rows.start)[(column - self.columns.start) * of.channels()..][..of.channels()]
+    }
+
+    /// Calls `f` with each row and column of the picture's cells, and that cell of a tensor of samples of the part with its halo.
+    fn each_cell(&self, samples: &mut Tensor, mut f: impl FnMut(usize, usize, &mut [i16])) {
+        let row_len = samples.row_len();
+        for (row, cells) in (2 * self.rows.start..).zip(samples.data_mut().chunks_exact_mut(row_len)) {
+            (2 * self.columns.start..).zip(cells.chunks_exact_mut(OUTPUTS)).for_each(|(column, cell)| f(row, column, cell));
+        }
     }
 
     fn each_core(&self, mut f: impl FnMut(usize, usize)) {

@@ -7,6 +7,7 @@
 
 mod distortion;
 mod rate;
+mod structure;
 mod tune;
 
 use super::latents::{LatentRows, RowSource};
@@ -22,6 +23,7 @@ use crate::picture::try_filled;
 use crate::{Error, Result};
 use distortion::{Curvature, Distortion, PART, Part, parts};
 use rate::{Rate, RateModel};
+use tune::LUMA_BYTES;
 pub use tune::Tune;
 
 /// `2^n`, exactly.
@@ -130,7 +132,7 @@ impl<'a> RowRefiner<'a> {
 }
 
 /// About how many bytes refining needs besides.
-pub(super) fn refine_memory(grid: &Grid, model: &Model) -> u64 {
+pub(super) fn refine_memory(grid: &Grid, model: &Model, tune: Tune) -> u64 {
     let h = model.header();
     let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
     let tile = rows * columns.min((grid.tile() / LATENT) as u64);
@@ -142,9 +144,13 @@ pub(super) fn refine_memory(grid: &Grid, model: &Model) -> u64 {
     let side = (PART + 2 * HALO) as u64;
     let blocks = 3 * h.synthesis.n8() + 5;
     let part = features(4 * side.min(columns) * side.min(rows), blocks * h.c8 + INPUTS + (3 * usize::from(h.synthesis.n16) + 5) * h.c16 / 4);
+    let luma = match tune {
+        Tune::Psnr => 0,
+        Tune::Visual => side.min(columns) * side.min(rows) * (LATENT * LATENT * LUMA_BYTES) as u64,
+    };
     // Both ways.
     let networks = 2 * model.network_bytes(false);
-    canvas + numbers + entropy.max(part) + networks
+    canvas + numbers + entropy.max(part + luma) + networks
 }
 
 /// Latents and samples that a row of tiles is refined with: the row, and up to [`HALO`] latents above and below.
@@ -160,6 +166,18 @@ struct Canvas<'a> {
     /// Pixels of the picture in the canvas: what is outside is padding, which nobody sees.
     height: usize,
     width: usize,
+}
+
+impl Canvas<'_> {
+    /// What the analysis took of 8 x 8 pixels.
+    fn cell(&self, row: usize, column: usize) -> &[i16] {
+        &self.cells[(row * 2 * self.columns + column) * INPUTS..][..INPUTS]
+    }
+
+    /// Rows and columns of pixels of a cell that are the picture's.
+    fn visible(&self, row: usize, column: usize) -> (usize, usize) {
+        (self.height.saturating_sub(8 * row).min(8), self.width.saturating_sub(8 * column).min(8))
+    }
 }
 
 /// What a tile has to be coded with for its latents to be right.
