@@ -13,8 +13,8 @@ pub enum Tune {
     /// The squared error of red, green and blue, and so the PSNR.
     #[default]
     Psnr,
-    /// What people see, as far as simple rules tell: errors count less where the picture is busy, and more in luma than in colours, and so do changes of its structure at 1/2, 1/4
-    /// and 1/8 of its resolution. MS-SSIM and SSIMULACRA2 get better, the PSNR a little worse.
+    /// What people see, as far as simple rules tell: errors count less where the picture is busy, and what changes the structure of its luma (SSIM), at 1/2, 1/4 and 1/8 of its
+    /// resolution, counts besides. MS-SSIM and SSIMULACRA2 get better, the PSNR a little worse.
     Visual,
 }
 
