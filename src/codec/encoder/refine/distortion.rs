@@ -170,8 +170,7 @@ impl Refiner<'_> {
         let (original, white) = (self.original()?, 255 << self.model.header().pixel_fraction);
         let mut count = 0;
         part.each_cell(samples, |row, column, cell| {
-            let seen = part.seen_rows.contains(&(row / 2)) && part.seen_columns.contains(&(column / 2));
-            let (lines, pixels) = if seen { canvas.visible(row, column) } else { (0, 0) };
+            let (lines, pixels) = part.seen(canvas, row, column);
             let originals = canvas.cell(row, column);
             for (line, (samples, originals)) in cell.chunks_exact_mut(24).zip(originals.chunks_exact(24)).enumerate() {
                 let visible = if line < lines { 3 * pixels } else { 0 };
@@ -198,7 +197,7 @@ impl Refiner<'_> {
         part.each_cell(errors, |row, column, cell| {
             let squares = cell.iter().map(|e| (i32::from(*e) * i32::from(*e)) as u64).sum::<u64>();
             cost.squares += squares;
-            if self.tune == Tune::Psnr && part.core_rows.contains(&(row / 2)) && part.core_columns.contains(&(column / 2)) {
+            if self.tune == Tune::Psnr && part.is_core(row, column) {
                 cost.core += squares as f64;
             }
         });
@@ -225,7 +224,7 @@ impl Refiner<'_> {
         let (structure, slopes) = luma.structure(engine, core(&part.core_rows, part.rows.start), core(&part.core_columns, part.columns.start))?;
         let mut cost = Cost { core: structure, squares: 0 };
         part.each_cell(errors, |row, column, cell| {
-            let (lines, pixels) = canvas.visible(row, column);
+            let (lines, pixels) = part.seen(canvas, row, column);
             if lines == 0 || pixels == 0 {
                 return;
             }
@@ -247,7 +246,7 @@ impl Refiner<'_> {
                     }
                 }
             }
-            if part.core_rows.contains(&(row / 2)) && part.core_columns.contains(&(column / 2)) {
+            if part.is_core(row, column) {
                 cost.core += f64::from(weighted.max(0.0));
             }
         });
@@ -291,6 +290,16 @@ impl Part {
     /// The numbers of one position of the canvas, in a tensor of the part with its halo.
     fn numbers<'t>(&self, of: &'t Tensor, row: usize, column: usize) -> &'t [i16] {
         &of.row(row - self.rows.start)[(column - self.columns.start) * of.channels()..][..of.channels()]
+    }
+
+    /// Rows and columns of pixels of a cell that are looked at.
+    fn seen(&self, canvas: &Canvas<'_>, row: usize, column: usize) -> (usize, usize) {
+        let seen = self.seen_rows.contains(&(row / 2)) && self.seen_columns.contains(&(column / 2));
+        if seen { canvas.visible(row, column) } else { (0, 0) }
+    }
+
+    fn is_core(&self, row: usize, column: usize) -> bool {
+        self.core_rows.contains(&(row / 2)) && self.core_columns.contains(&(column / 2))
     }
 
     /// Calls `f` with each row and column of the picture's cells, and that cell of a tensor of samples of the part with its halo.
