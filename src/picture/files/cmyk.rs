@@ -9,7 +9,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use super::{FileFormat, damaged, not_read, one_line, profile, tiff_tags, too_much_memory};
+use super::{FileFormat, damaged, not_read, one_line, profile, tiff_samples, tiff_tags};
 use crate::picture::try_filled;
 use crate::{Limits, Result, Samples};
 
@@ -79,11 +79,7 @@ fn jpeg(bytes: &[u8]) -> Result<Samples> {
 
 fn tiff(bytes: &[u8], limits: &Limits) -> Result<Samples> {
     let format = FileFormat::Tiff;
-    let wrong = |e: tiff::TiffError| match e {
-        tiff::TiffError::LimitsExceeded => too_much_memory(limits),
-        tiff::TiffError::UnsupportedError(e) => not_read(format, &one_line(&e)),
-        other => damaged(format, &one_line(&other)),
-    };
+    let wrong = |e| tiff_samples::error(e, limits);
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(wrong)?.with_limits(tiff_tags::bounds(limits));
     if decoder.image_buffer_layout().map_err(wrong)?.planes > 1 {
         return Err(not_read(format, "CMYK in separate planes"));

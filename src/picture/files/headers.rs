@@ -41,6 +41,8 @@ pub(super) struct Headers {
     pub(super) premultiplied: bool,
     /// What aei has no place for.
     pub(super) left_out: Vec<&'static str>,
+    /// Where a TIFF file says how its samples make colours (PhotometricInterpretation).
+    pub(super) photometric: Option<usize>,
 }
 
 impl Headers {
@@ -177,6 +179,7 @@ impl Headers {
             let offset = if big { E::read_u64(bytes.get(at..at.checked_add(8)?)?) } else { E::read_u32(bytes.get(at..at.checked_add(4)?)?).into() };
             usize::try_from(offset).ok().filter(|o| *o != 0)
         };
+        const PHOTOMETRIC_SHORT: (u16, u16) = (262, 3);
         let mut at = offset(if big { 8 } else { 4 })?;
         while self.pictures < MOST {
             let rest = bytes.get(at..)?;
@@ -184,13 +187,16 @@ impl Headers {
             self.pictures += 1;
             if self.pictures == 1 {
                 let values = if big { 12 } else { 8 };
-                for entry in rest.get(first..)?.chunks_exact(size).take(usize::try_from(entries).ok()?) {
+                for (number, entry) in rest.get(first..)?.chunks_exact(size).take(usize::try_from(entries).ok()?).enumerate() {
                     self.tiff_entry(E::read_u16(entry), E::read_u16(&entry[values..]));
                 }
             }
             at = at.checked_add(usize::try_from(entries).ok()?.checked_mul(size)?.checked_add(first)?)?;
             at = offset(at)?;
         }
+                    if (E::read_u16(entry), E::read_u16(&entry[2..])) == PHOTOMETRIC_SHORT {
+                        self.photometric = Some(at + first + number * size + values);
+                    }
         Some(())
     }
 

@@ -9,6 +9,7 @@ mod notice;
 mod profile;
 mod rows;
 mod samples;
+mod tiff_samples;
 mod tiff_tags;
 mod write;
 
@@ -24,6 +25,7 @@ pub use format::FileFormat;
 use headers::Headers;
 pub use notice::Notice;
 pub use rows::{PictureRows, write_rows, write_rows_with};
+use tiff_samples::TiffSamples;
 pub use write::{write_notices, write_picture};
 
 /// Reads a picture file: PNG, JPEG, WebP, TIFF, BMP, PNM, GIF or QOI, recognised by its content. Default [`Limits`] are in force;
@@ -57,6 +59,15 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
         return Err(damaged(format, what));
     }
     if let Some(what) = headers.unknown_coding {
+        return Err(not_read(format, what));
+    }
+
+    if let Some(file) = headers.photometric.and_then(|at| TiffSamples::open(bytes, at, limits)) {
+        return read_unusual_tiff(bytes, file, headers, limits);
+    }
+    if format == FileFormat::Tiff
+        && let Some(what) = tiff_samples::misread(bytes)
+    {
         return Err(not_read(format, what));
     }
 
@@ -104,14 +115,32 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
         }
     };
 
-    let metadata = fitting(metadata, &headers, channels, limits, &mut notices)?;
+    let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
+    finish(picture, &headers, limits, notices)
+}
+
+/// TIFF that the `image` crate does not read, or not right.
+fn read_unusual_tiff(bytes: &[u8], file: TiffSamples<'_>, mut headers: Headers, limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
+    let (width, height, channels, orientation, premultiplied) = (file.width, file.height, file.channels, file.orientation, file.premultiplied);
+    headers.depth = file.depth;
+    if file.more_channels {
+        headers.left_out.push("set of further channels");
+    }
+    let samples = file.read(limits)?;
+    let samples = if premultiplied { samples::divided_by_alpha(samples, channels) } else { samples };
+    let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(tiff_tags::metadata(bytes, limits));
+    finish(picture, &headers, limits, Vec::new())
+}
+
+/// A picture with the metadata that fit it, and with what there is to tell.
+fn finish(mut picture: Picture, headers: &Headers, limits: &Limits, mut notices: Vec<Notice>) -> Result<(Picture, Vec<Notice>)> {
+    picture.metadata = fitting(picture.metadata, headers, picture.channels, limits, &mut notices)?;
     if headers.incomplete {
         notices.push(Notice::Incomplete);
     }
     if headers.pictures > 1 {
         notices.push(Notice::FirstOfSeveral { pictures: headers.pictures });
     }
-    let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
     let depth = headers.depth.unwrap_or_else(|| picture.depth().bits());
     Ok((picture.with_source_depth(depth)?, notices))
 }
