@@ -22,6 +22,8 @@ pub struct PictureRows<R: Read + Seek> {
     layout: Layout,
     metadata: Metadata,
     notices: Vec<Notice>,
+    /// Rows that have not been read yet.
+    left: u32,
     source: Source<R>,
 }
 
@@ -83,7 +85,7 @@ impl<R: Read + Seek> PictureRows<R> {
         check_size(width, height, format, limits)?;
         let layout = Layout::new(width, height, channels)?.with_orientation(orientation);
         let metadata = fitting(metadata, &headers, channels, limits, &mut notices)?;
-        Ok(Some(Self { layout, metadata, notices, source: Source::Png(Box::new(reader)) }))
+        Ok(Some(Self { layout, metadata, notices, left: height, source: Source::Png(Box::new(reader)) }))
     }
 
     fn open_pnm(reader: R, limits: &Limits) -> Result<Option<Self>> {
@@ -99,7 +101,7 @@ impl<R: Read + Seek> PictureRows<R> {
         }
         check_size(header.width(), header.height(), FileFormat::Pnm, limits)?;
         let layout = Layout::new(header.width(), header.height(), channels)?.with_orientation(Orientation::Normal);
-        Ok(Some(Self { layout, metadata: Metadata::default(), notices: Vec::new(), source: Source::Pnm(reader) }))
+        Ok(Some(Self { layout, metadata: Metadata::default(), notices: Vec::new(), left: layout.height(), source: Source::Pnm(reader) }))
     }
 
     /// Size and kind of the picture.
@@ -133,6 +135,11 @@ impl<R: Read + Seek> PictureRows<R> {
                     let row = reader.next_row().map_err(|e| png_error(e, &Limits::none()))?;
                     let row = row.as_ref().map(|row| row.data()).filter(|row| row.len() == row_len);
                     out.copy_from_slice(row.ok_or_else(|| damaged(FileFormat::Png, "it has too few rows"))?);
+                    self.left = self.left.saturating_sub(1);
+                    if self.left == 0 {
+                        // There is none, but the last chunk of pixels is read to its end, and its sum is checked.
+                        reader.next_row().map_err(|e| png_error(e, &Limits::none()))?;
+                    }
                 }
                 Ok(())
             }

@@ -67,6 +67,19 @@ fn colours_and_orientation_are_the_same() {
     }
 }
 
+/// The sum of the last rows' chunk is behind them.
+#[test]
+fn damage_behind_the_last_row_is_noticed() {
+    let file = write_picture(&picture(Channels::Rgb), FileFormat::Png).unwrap();
+    let mut sum = file.clone();
+    let at = file.len() - 13;
+    sum[at] ^= 1;
+    for damaged in [&sum[..], &file[..file.len() - 12], &file[..file.len() - 14]] {
+        assert!(matches!((read(damaged), read_picture(damaged)), (Err(Error::Format(_)), Err(Error::Format(_)))));
+    }
+    assert_eq!(read(&file[..file.len() - 1]).unwrap().unwrap(), read_picture(&file[..file.len() - 1]).unwrap());
+}
+
 #[test]
 fn others_are_left_to_memory() {
     let rgb = picture(Channels::Rgb);
