@@ -25,6 +25,8 @@ pub(super) struct Headers {
     pub(super) damage: Option<&'static str>,
     /// The data end before the end mark.
     pub(super) incomplete: bool,
+    /// A colour profile in a BMP file, which the decoder leaves alone.
+    pub(super) own_icc: Option<Vec<u8>>,
     /// EXIF data behind the pixels, where the decoder does not look.
     pub(super) late_exif: Option<Vec<u8>>,
     /// XMP behind the pixels of a PNG file, likewise.
@@ -35,14 +37,14 @@ pub(super) struct Headers {
     pub(super) exif: bool,
     /// The code of colours that PNG's `cICP` states. It counts before a colour profile.
     pub(super) code: Option<Stated>,
-    /// Colours that PNG's older chunks state, if they are not those of sRGB. A colour profile counts before them.
+    /// Colours that PNG's older chunks or QOI's header state, if they are not those of sRGB. A colour profile counts before them.
     pub(super) measured: Option<Stated>,
     /// Colours are multiplied by alpha.
     pub(super) premultiplied: bool,
-    /// What aei has no place for.
-    pub(super) left_out: Vec<&'static str>,
     /// Where a TIFF file says how its samples make colours (PhotometricInterpretation).
     pub(super) photometric: Option<usize>,
+    /// What aei has no place for.
+    pub(super) left_out: Vec<&'static str>,
 }
 
 impl Headers {
@@ -56,7 +58,8 @@ impl Headers {
             FileFormat::Tiff => headers.walk_tiff(bytes),
             FileFormat::WebP => headers.walk_webp(bytes),
             FileFormat::Pnm => headers.walk_pnm(bytes),
-            FileFormat::Bmp | FileFormat::Qoi => None,
+            FileFormat::Qoi => headers.walk_qoi(bytes),
+            FileFormat::Bmp => headers.walk_bmp(bytes),
         };
         headers
     }
@@ -100,6 +103,7 @@ impl Headers {
                     self.depth = Some(*bytes.get(at + 2)?).filter(|bits| (1..=16).contains(bits));
                     self.cmyk = *bytes.get(at + 7)? == 4;
                     self.unknown_coding = match marker {
+                        0xC0..=0xC2 if self.depth == Some(12) => Some("12 bits a sample"),
                         0xC0..=0xC2 => None,
                         0xC3 | 0xC7 | 0xCB | 0xCF => Some("lossless JPEG"),
                         0xC9.. => Some("arithmetic coding"),
@@ -142,6 +146,7 @@ impl Headers {
                 b"sRGB" if sound() => srgb = true,
                 b"iCCP" if !pixels => self.profile = true,
                 b"mDCV" | b"cLLI" => self.leave_out("description of the display (mDCV, cLLI)"),
+                b"tEXt" | b"zTXt" | b"iTXt" if would_be_missed(payload) => self.leave_out("text (title, comment or the like)"),
                 b"IDAT" => pixels = true,
                 b"eXIf" if pixels => self.late_exif = Some(payload.to_vec()),
                 b"iTXt" if pixels => self.late_xmp = self.late_xmp.take().or_else(|| xmp_in(payload)),
@@ -174,12 +179,12 @@ impl Headers {
     /// Counts directories. A file may lead in a circle, hence the bound.
     fn walk_ifds<E: ByteOrder>(&mut self, bytes: &[u8]) -> Option<()> {
         const MOST: u32 = 65535;
+        const PHOTOMETRIC_SHORT: (u16, u16) = (262, 3);
         let big = E::read_u16(bytes.get(2..4)?) == 43;
         let offset = |at: usize| {
             let offset = if big { E::read_u64(bytes.get(at..at.checked_add(8)?)?) } else { E::read_u32(bytes.get(at..at.checked_add(4)?)?).into() };
             usize::try_from(offset).ok().filter(|o| *o != 0)
         };
-        const PHOTOMETRIC_SHORT: (u16, u16) = (262, 3);
         let mut at = offset(if big { 8 } else { 4 })?;
         while self.pictures < MOST {
             let rest = bytes.get(at..)?;
@@ -189,14 +194,14 @@ impl Headers {
                 let values = if big { 12 } else { 8 };
                 for (number, entry) in rest.get(first..)?.chunks_exact(size).take(usize::try_from(entries).ok()?).enumerate() {
                     self.tiff_entry(E::read_u16(entry), E::read_u16(&entry[values..]));
+                    if (E::read_u16(entry), E::read_u16(&entry[2..])) == PHOTOMETRIC_SHORT {
+                        self.photometric = Some(at + first + number * size + values);
+                    }
                 }
             }
             at = at.checked_add(usize::try_from(entries).ok()?.checked_mul(size)?.checked_add(first)?)?;
             at = offset(at)?;
         }
-                    if (E::read_u16(entry), E::read_u16(&entry[2..])) == PHOTOMETRIC_SHORT {
-                        self.photometric = Some(at + first + number * size + values);
-                    }
         Some(())
     }
 
@@ -223,6 +228,32 @@ impl Headers {
             }
             rest = rest.get(8usize.checked_add(length)?.checked_add(length % 2)?..)?;
         }
+    }
+
+    /// The fifth version of the header has a place for a colour profile, in the file or beside it.
+    fn walk_bmp(&mut self, bytes: &[u8]) -> Option<()> {
+        const HEADER: usize = 14;
+        let number = |at: usize| Some(LittleEndian::read_u32(bytes.get(at..at + 4)?) as usize);
+        if number(HEADER)? < 124 {
+            return None;
+        }
+        match &(number(HEADER + 56)? as u32).to_be_bytes() {
+            b"MBED" => {
+                self.profile = true;
+                let start = number(HEADER + 112)?.checked_add(HEADER)?;
+                self.own_icc = bytes.get(start..start.checked_add(number(HEADER + 116)?)?).map(<[u8]>::to_vec);
+            }
+            b"LINK" => self.leave_out("colour profile, a file of its own,"),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// The last byte of the header is 1 where all channels are linear, and 0 for sRGB.
+    fn walk_qoi(&mut self, bytes: &[u8]) -> Option<()> {
+        const LINEAR: Stated = Stated::Measured { gamma: Some(100_000), chromaticities: None };
+        self.measured = (*bytes.get(13)? == 1).then_some(LINEAR);
+        Some(())
     }
 
     /// Bits that the largest sample value needs: `P5 640 480 4095` has 12. Comments run from `#` to the end of the line.
@@ -264,6 +295,12 @@ fn without_place(marker: u8, segment: &[u8]) -> Option<&'static str> {
         0xED if segment.starts_with(b"Photoshop 3.0\0") && has(b"8BIM\x04\x04") => Some("IPTC block"),
         _ => None,
     }
+}
+
+/// Whether a chunk of text in a PNG file holds more than XMP or what programs say of themselves.
+fn would_be_missed(payload: &[u8]) -> bool {
+    let keyword = payload.split(|byte| *byte == 0).next().unwrap_or_default();
+    !(matches!(keyword, b"XML:com.adobe.xmp" | b"Software" | b"Creation Time" | b"") || keyword.starts_with(b"date:"))
 }
 
 /// XMP from a chunk of text: keyword, a zero, whether it is compressed and how, then language and translated keyword, each with a zero behind it.
@@ -355,6 +392,41 @@ mod tests {
         let mut arithmetic = whole(3);
         arithmetic[3] = 0xC9;
         assert_eq!(read(&arithmetic).unknown_coding, Some("arithmetic coding"));
+        let mut twelve = whole(3);
+        twelve[6] = 12;
+        assert_eq!(read(&twelve).unknown_coding, Some("12 bits a sample"));
+    }
+
+    #[test]
+    fn bmp_profiles_are_found() {
+        let header = |kind: &[u8; 4], size: u32, start: u32, length: u32| {
+            let mut bytes = [&b"BM"[..], &[0; 12], &size.to_le_bytes(), &[0; 120], b"profile"].concat();
+            bytes[70..74].copy_from_slice(&[kind[3], kind[2], kind[1], kind[0]]);
+            bytes[126..130].copy_from_slice(&start.to_le_bytes());
+            bytes[130..134].copy_from_slice(&length.to_le_bytes());
+            Headers::read(FileFormat::Bmp, &bytes)
+        };
+        assert_eq!(header(b"MBED", 124, 124, 7).own_icc.as_deref(), Some(&b"profile"[..]));
+        let beyond = header(b"MBED", 124, 124, 8);
+        assert_eq!((beyond.own_icc, beyond.profile), (None, true));
+        assert_eq!(header(b"MBED", 124, u32::MAX, u32::MAX).own_icc, None);
+        assert_eq!(header(b"MBED", 108, 124, 7), Headers::default());
+        assert_eq!(header(b"sRGB", 124, 124, 7), Headers::default());
+        assert_eq!(header(b"LINK", 124, 124, 7).left_out.len(), 1);
+    }
+
+    #[test]
+    fn png_texts_are_told() {
+        assert!(png(&[(b"tEXt", b"Software\0x"), (b"tEXt", b"date:create\0x"), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>")]).left_out.is_empty());
+        for (kind, text) in [(b"tEXt", &b"Title\0x"[..]), (b"zTXt", b"Comment\0\0x"), (b"iTXt", b"parameters\0\0\0\0\0x")] {
+            assert_eq!(png(&[(b"IDAT", b""), (kind, text), (kind, text)]).left_out, ["text (title, comment or the like)"]);
+        }
+    }
+
+    #[test]
+    fn qoi_says_whether_it_is_linear() {
+        let linear = |colours: u8| Headers::read(FileFormat::Qoi, &[b"qoif\0\0\0\x01\0\0\0\x01\x03", &[colours][..]].concat()).measured;
+        assert_eq!((linear(0), linear(1)), (None, Some(Stated::Measured { gamma: Some(100_000), chromaticities: None })));
     }
 
     #[test]
@@ -417,7 +489,9 @@ mod tests {
                     if state >> 30 == 0 { 0xFF } else { (state >> 24) as u8 }
                 })
                 .collect();
-            for format in [FileFormat::Gif, FileFormat::Jpeg, FileFormat::Png, FileFormat::Pnm, FileFormat::Tiff, FileFormat::WebP] {
+            for format in
+                [FileFormat::Bmp, FileFormat::Gif, FileFormat::Jpeg, FileFormat::Png, FileFormat::Pnm, FileFormat::Qoi, FileFormat::Tiff, FileFormat::WebP]
+            {
                 Headers::read(format, &bytes);
             }
         }

@@ -154,7 +154,7 @@ fn metadata(decoder: &mut impl ImageDecoder, headers: &Headers, notices: &mut Ve
             None
         }
     };
-    let icc = take("colour profile", decoder.icc_profile());
+    let icc = take("colour profile", decoder.icc_profile()).or_else(|| headers.own_icc.clone());
     let exif = take("EXIF block", decoder.exif_metadata()).or_else(|| headers.late_exif.clone());
     // Some programs put JPEG's prefix into WebP and PNG as well.
     let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").map(<[u8]>::to_vec).unwrap_or(exif));

@@ -241,6 +241,30 @@ fn what_has_no_place_is_told() {
 }
 
 #[test]
+fn profiles_in_bmp_and_linear_qoi_are_kept() {
+    let rgb = Picture::rgb(4, 2, samples(24)).unwrap();
+    let plain = write_picture(&rgb, FileFormat::Bmp).unwrap();
+    let (old, pixels) = (&plain[14..54], &plain[54..]);
+    let icc = profile::tests::profile(b"RGB ");
+    // The fifth version of the header, which is the first one and more.
+    let mut header = [&124u32.to_le_bytes(), &old[4..], &[0; 84]].concat();
+    header[56..60].copy_from_slice(b"DEBM");
+    header[112..116].copy_from_slice(&(124 + pixels.len() as u32).to_le_bytes());
+    header[116..120].copy_from_slice(&(icc.len() as u32).to_le_bytes());
+    let bmp = [b"BM", &[0; 8][..], &138u32.to_le_bytes(), &header, pixels, &icc].concat();
+    let (picture, notices) = read_picture(&bmp).unwrap();
+    assert_eq!((picture.samples(), picture.metadata().icc.as_ref(), notices), (rgb.samples(), Some(&icc), vec![]));
+    let (picture, notices) = read_picture(&bmp[..bmp.len() - 1]).unwrap();
+    assert!(picture.metadata().icc.is_none() && matches!(&notices[..], [Notice::LeftOut { what: "colour profile", .. }]), "{notices:?}");
+
+    let mut qoi = write_picture(&rgb, FileFormat::Qoi).unwrap();
+    qoi[13] = 1;
+    let (picture, notices) = read_picture(&qoi).unwrap();
+    let linear = colours::Stated::Measured { gamma: Some(100_000), chromaticities: None };
+    assert_eq!((picture.samples(), picture.metadata().icc.clone(), notices), (rgb.samples(), linear.to_profile(false), vec![]));
+}
+
+#[test]
 fn jpeg_keeps_gray_and_stays_close() {
     for channels in [Channels::Gray, Channels::Rgb] {
         let smooth = (0..48 * 40).flat_map(|i| vec![(i / 48 * 3 + i % 48) as u8; channels.count()]).collect();
