@@ -240,10 +240,9 @@ fn palette(map: &[u16], bits: u16) -> Option<(Vec<[u16; 3]>, bool)> {
         return None;
     }
     // Values are to have 16 bits. Some programs write 8, as they are or with zeros behind.
-    let eight: fn(u16) -> u16 = |v| v >> 8;
     let as_is = map.iter().all(|v| *v < 256);
     let shifted = map.iter().all(|v| v & 0xFF == 0) || map.iter().all(|v| v % 257 == 0);
-    let value = |v: u16| if shifted && !as_is { eight(v) } else { v };
+    let value = |v: u16| if shifted && !as_is { v >> 8 } else { v };
     Some(((0..count).map(|i| [0, 1, 2].map(|c| value(map[c * count + i]))).collect(), !as_is && !shifted))
 }
 
