@@ -8,11 +8,15 @@ function wanted(img) {
     return img.dataset.aei ?? (/\.aei(?:[?#]|$)/i.test(src) ? src : undefined);
 }
 
+/** Addresses and pictures of images: of all of the page, as several may watch the same one. */
+const shown = new WeakMap();
+// An image that is taken out of the page may come back: its picture is kept for as long as somebody knows it.
+const forgotten = new FinalizationRegistry((url) => URL.revokeObjectURL(url));
+
 /** Shows the `.aei` pictures in `root`, and those that come to be there. Returns a function that ends this. */
-export function watch(root = document, pool = new Pool()) {
-    const shown = new WeakMap();
-    // An image that is taken out of the page may come back: its picture is kept for as long as somebody knows it.
-    const forgotten = new FinalizationRegistry((url) => URL.revokeObjectURL(url));
+export function watch(root = document, given) {
+    const pool = given ?? new Pool();
+    let ended = false;
 
     async function show(img) {
         const address = wanted(img), current = shown.get(img);
@@ -30,6 +34,7 @@ export function watch(root = document, pool = new Pool()) {
             const response = await fetch(new URL(address, img.baseURI));
             if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
             const png = await pool.toPng(new Uint8Array(await response.arrayBuffer()));
+            if (ended) throw new Error("nobody watches any more");
             // Another picture may be wanted by now.
             if (shown.get(img) !== entry) return;
             entry.url = URL.createObjectURL(new Blob([png], { type: "image/png" }));
@@ -37,6 +42,7 @@ export function watch(root = document, pool = new Pool()) {
             img.src = entry.url;
         } catch (error) {
             if (shown.get(img) === entry) shown.delete(img);
+            if (ended) return;
             console.warn(`${address}: ${error.message}`);
             img.dispatchEvent(new CustomEvent("aeierror", { detail: error, bubbles: true }));
         }
@@ -65,8 +71,10 @@ export function watch(root = document, pool = new Pool()) {
     changes.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "data-aei"] });
     images(root).forEach(consider);
     return () => {
+        ended = true;
         changes.disconnect();
         near.disconnect();
+        if (!given) pool.close();
     };
 }
 

@@ -7,6 +7,6 @@ export class Pool {
     info(file: Uint8Array): Promise<Info>;
     /** A PNG file: upright, with colour profile and metadata. A picture of several tiles is decoded by several workers. */
     toPng(file: Uint8Array): Promise<Uint8Array>;
-    /** Ends the workers. What is being decoded is never finished; what waits is rejected. */
+    /** Ends the workers. What is not finished is rejected. */
     close(): void;
 }

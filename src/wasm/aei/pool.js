@@ -24,6 +24,8 @@ export class Pool {
     #idle = [];
     #all = new Set();
     #queue = [];
+    /** Jobs that a worker has, or is being started for. */
+    #given = new Set();
     #closed = false;
 
     constructor({ size = Math.min(navigator.hardwareConcurrency || 2, 8), wasm, model, maxPixels } = {}) {
@@ -62,7 +64,9 @@ export class Pool {
         this.#closed = true;
         for (const worker of this.#all) worker.terminate();
         this.#all.clear();
-        for (const { reject } of this.#queue.splice(0)) reject(new Error("the pool was closed"));
+        // A worker that has ended answers nobody.
+        for (const { reject } of [...this.#given, ...this.#queue.splice(0)]) reject(new Error("the pool was closed"));
+        this.#given.clear();
     }
 
     /** Has a job done, before those that cost more. */
@@ -93,21 +97,32 @@ export class Pool {
     }
 
     #start() {
-        const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+        const entry = this.#queue.shift();
+        let worker;
+        try {
+            worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+        } catch (error) {
+            // The page may not start any, as where the folder comes from elsewhere.
+            return entry.reject(error);
+        }
         this.#all.add(worker);
-        this.#give(worker, this.#queue.shift(), this.#fetched());
+        this.#give(worker, entry, this.#fetched());
     }
 
-    async #give(worker, { input, resolve, reject }, fetched) {
+    async #give(worker, entry, fetched) {
+        const { input, resolve, reject } = entry;
+        this.#given.add(entry);
         const drop = (error) => {
             worker.terminate();
             this.#all.delete(worker);
+            this.#given.delete(entry);
             reject(error);
             if (!this.#closed) this.#next();
         };
         try {
             if (fetched) {
                 const [wasm, model] = await fetched;
+                if (this.#closed) return;
                 await answer(worker, { job: "load", wasm, model });
             }
         } catch (error) {
@@ -121,6 +136,7 @@ export class Pool {
             if (error.broken) return drop(error);
             reject(error);
         }
+        this.#given.delete(entry);
         this.#idle.push(worker);
         this.#next();
     }

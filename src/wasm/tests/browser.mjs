@@ -38,6 +38,17 @@ const testPage = `<!doctype html><meta charset="utf-8"><title>waiting</title>
 <style>body { font: 16px sans-serif } img { max-width: 600px }</style>
 <script type="module">
 import { watch } from "./aei/images.js";
+let workers = 0;
+globalThis.Worker = class extends Worker {
+    constructor(...given) {
+        super(...given);
+        workers++;
+    }
+    terminate() {
+        super.terminate();
+        workers--;
+    }
+};
 const checked = async (img, name) => {
     await img.decode();
     const canvas = new OffscreenCanvas(img.naturalWidth, img.naturalHeight);
@@ -81,6 +92,30 @@ try {
     document.body.append(later);
     await new Promise((resolve) => setTimeout(resolve, 50));
     results.push(await checked(later, "small.aei"));
+    // A part of the page that is watched twice, for a while.
+    const part = document.createElement("p"), twice = document.createElement("img");
+    twice.dataset.aei = "small.aei";
+    part.append(twice);
+    document.body.append(part);
+    await shown(twice);
+    let changes = 0;
+    new MutationObserver((records) => (changes += records.length)).observe(twice, { attributes: true });
+    const already = workers, end = watch(part);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    results.push(["watched twice", changes, workers - already]);
+    // Elsewhere, where nobody else watches: the end of it is that of its workers, and what is under way is not shown.
+    const apart = document.createElement("div").attachShadow({ mode: "open" }), alone = document.createElement("img"), late = document.createElement("img");
+    alone.dataset.aei = "small.aei";
+    apart.append(alone);
+    const endApart = watch(apart);
+    await shown(alone);
+    late.dataset.aei = "large.aei";
+    apart.append(late);
+    await new Promise((resolve) => setTimeout(resolve));
+    end();
+    endApart();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    results.push(["watched apart", workers - already, late.src]);
     const bad = document.createElement("img");
     bad.dataset.aei = "bad.aei";
     document.body.append(bad);
@@ -133,7 +168,7 @@ const rgba = ({ data }) => {
 };
 const { createHash } = await import("node:crypto");
 const line = (name) => [name, pictures[name].width, pictures[name].height, createHash("sha256").update(rgba(pictures[name])).digest("hex")];
-const expected = [...["small.aei", "large.aei", "large.aei", "small.aei", "large.aei", "small.aei"].map(line), ["bad.aei", "AeiError", "format"]];
+const expected = [...["small.aei", "large.aei", "large.aei", "small.aei", "large.aei", "small.aei"].map(line), ["watched twice", 0, 0], ["watched apart", 0, ""], ["bad.aei", "AeiError", "format"]];
 if (photo) console.log(JSON.stringify(results));
 const passed = photo ? !results.error : JSON.stringify(results) === JSON.stringify(expected);
 if (!photo || !passed) console.log(passed ? "passed" : `failed: ${JSON.stringify(results, null, 1)}\nexpected: ${JSON.stringify(expected, null, 1)}`);

@@ -184,3 +184,50 @@ test("a wrong model is refused", async () => {
     const { file } = tiled();
     assert.throws(() => aei.samples(file), (error) => error.kind === "unsupported");
 });
+
+/** A stand-in for the threads of a page: `answers` says what comes back to a job, or is undefined for nothing. */
+function threads(t, answers) {
+    const before = globalThis.Worker, seen = { started: 0, ended: 0, files: [] };
+    globalThis.Worker = class {
+        constructor() {
+            if (seen.forbidden) throw new Error("no workers here");
+            seen.started++;
+        }
+        postMessage({ job, file }) {
+            if (job !== "load") seen.files.push(file[0]);
+            const result = job === "load" ? null : answers(file);
+            if (result !== undefined) setTimeout(() => this.onmessage({ data: { result } }));
+        }
+        terminate() {
+            seen.ended++;
+        }
+    };
+    t.after(() => (globalThis.Worker = before));
+    return seen;
+}
+
+const { Pool } = await import(new URL("pool.js", folder));
+const settled = (promise) => Promise.race([promise.then(() => "done", ({ message }) => message), new Promise((resolve) => setTimeout(resolve, 2000, "nothing"))]);
+
+test("a pool that is closed leaves nobody waiting", async (t) => {
+    const seen = threads(t, () => undefined);
+    const pool = new Pool({ size: 2 }), starting = new Pool({ size: 1 });
+    const jobs = [1, 2, 3].map((n) => pool.info(Uint8Array.of(n)));
+    while (seen.files.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    jobs.push(starting.info(Uint8Array.of(4)));
+    pool.close();
+    starting.close();
+    assert.deepEqual(await Promise.all(jobs.map(settled)), Array(4).fill("the pool was closed"));
+    assert.deepEqual([seen.started, seen.ended, seen.files], [3, 3, [1, 2]]);
+    assert.equal(await settled(pool.info(Uint8Array.of(5))), "the pool was closed");
+});
+
+test("what no worker can be started for is not kept", async (t) => {
+    const seen = threads(t, () => 0);
+    const pool = new Pool({ size: 1 });
+    seen.forbidden = true;
+    assert.equal(await settled(pool.info(Uint8Array.of(1))), "no workers here");
+    seen.forbidden = false;
+    assert.equal(await settled(pool.info(Uint8Array.of(2))), "done");
+    assert.deepEqual(seen.files, [2]);
+});
