@@ -69,6 +69,8 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
     if exif and bytes(exif[:6]) == b"Exif\0\0":
         exif = exif[6:]
     image = np.asarray(image)
+    # Of either byte order.
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"samples are {image.dtype}, not uint8 or uint16")
     if image.ndim == 2:
@@ -80,7 +82,7 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
     if quality_index is None:
         quality_index = _aei.quality_index(quality)
     height, width, channels = image.shape
-    return _aei.encode(image.astype(image.dtype.newbyteorder("="), copy=False).tobytes(), width, height, channels, 8 * image.dtype.itemsize, quality_index,
+    return _aei.encode(image.tobytes(), width, height, channels, 8 * image.dtype.itemsize, quality_index,
                        tile_size, orientation, icc, exif, xmp, bool(preview),
                        None if lossless is None else bool(lossless), effort, tune, bool(keep_invisible))
 

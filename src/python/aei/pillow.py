@@ -52,9 +52,10 @@ def metadata_of(image):
     except Exception:  # The block is damaged. It is stored as it is; what it says is not known.
         exif = {}
     if exif:
-        found["orientation"] = exif.get(ORIENTATION, 1)
-        if found["orientation"] not in range(1, 9):
-            found["orientation"] = 1
+        stated = exif.get(ORIENTATION, 1)
+        if isinstance(stated, bytes) and len(stated) == 1:
+            stated = stated[0]  # What Pillow makes of the type BYTE.
+        found["orientation"] = int(stated) if stated in range(1, 9) else 1  # Of the type RATIONAL it is no int.
     raw = image.info.get("exif")
     if raw:
         found["exif"] = raw.tobytes() if isinstance(raw, Image.Exif) else raw
@@ -116,21 +117,24 @@ def turned(block, orientation):
         (entries,) = struct.unpack_from(order + "H", block, directory)
         for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
             tag, kind, count = struct.unpack_from(order + "HHI", block, entry)
-            if tag == ORIENTATION and kind in (1, 3, 4) and count == 1:
+            # Pillow does not take a BYTE for one.
+            if tag == ORIENTATION and kind in (3, 4) and count == 1:
                 changed = bytearray(block)
-                struct.pack_into(order + {1: "B", 3: "H", 4: "I"}[kind], changed, entry + 8, orientation)
+                struct.pack_into(order + {3: "H", 4: "I"}[kind], changed, entry + 8, orientation)
                 return bytes(changed)
     except (KeyError, struct.error):
         pass
     return None
 
 
-def exif_of(block, orientation):
+def exif_of(block, orientation, xmp=None):
     """What goes into `info["exif"]` for a file's EXIF block, or None, and its orientation. The block's own orientation is 1."""
-    if block is None and orientation == 1:
+    # Where EXIF says nothing, Pillow believes XMP, which is not how the picture is stored.
+    silent = orientation == 1 and not (xmp and b"Orientation" in xmp)
+    if block is None and silent:
         return None
     if block is not None:
-        same = block if orientation == 1 else turned(block, orientation)
+        same = block if silent else turned(block, orientation)
         if same is not None:
             return PREFIX + same
     exif = Image.Exif()
@@ -164,7 +168,7 @@ class AeiImageFile(ImageFile.ImageFile):
             self.info["icc_profile"] = about["icc"]
         if about["xmp"]:
             self.info["xmp"] = about["xmp"]
-        exif = exif_of(about["exif"], about["orientation"])
+        exif = exif_of(about["exif"], about["orientation"], about["xmp"])
         if exif is not None:
             self.info["exif"] = exif
 

@@ -50,6 +50,12 @@ def test_two_dimensions_and_gaps():
     assert aei.decode(aei.encode(array[:, :, 0])).shape == (40, 30)
 
 
+def test_samples_of_the_other_byte_order():
+    array = smooth(40, 30, 3, np.uint16)
+    for order in "<>":
+        assert aei.encode(array.astype(array.dtype.newbyteorder(order))) == aei.encode(array)
+
+
 def test_region_is_a_crop():
     data = aei.encode(smooth(300, 400, 3), tile_size=256)
     whole = aei.decode(data)
@@ -188,6 +194,36 @@ def test_exif_goes_through_byte_for_byte():
         opened = Image.open(io.BytesIO(data))
         assert opened.info["exif"] == b"Exif\0\0" + block and aei.info(data).orientation == 6
         assert aei.encode(smooth(8, 8, 1), exif=b"Exif\0\0" + block) == data
+
+
+def orientation_block(kind, value):
+    """An EXIF block of nothing but an orientation of 6, of some type."""
+    return struct.pack("<2sHIHHHI4sI", b"II", 42, 8, 1, 0x0112, kind, 1, value.ljust(4, b"\0"), 0) + struct.pack("<II", 6, 1)
+
+
+@pytest.mark.parametrize("kind, value", [(1, b"\6"), (3, b"\6"), (4, b"\6"), (5, struct.pack("<I", 26)), (6, b"\6"), (11, struct.pack("<f", 6))])
+def test_orientations_of_every_type(kind, value):
+    block = orientation_block(kind, value)
+    image = Image.fromarray(smooth(20, 30, 3))
+    image.info["exif"] = b"Exif\0\0" + block
+    data = aei.encode(image)
+    assert aei.info(data).orientation == 6
+    # What aei takes for the orientation, Pillow does too, also when the picture is saved again.
+    data = aei.encode(smooth(20, 30, 3), exif=block, orientation=6)
+    for opened in (Image.open(io.BytesIO(data)), saved(Image.open(io.BytesIO(data)))):
+        assert ImageOps.exif_transpose(opened).size == (20, 30)
+
+
+def test_xmp_does_not_say_how_the_picture_stands():
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    for block in (None, exif.tobytes(), orientation_block(3, b"\6")):
+        data = aei.encode(smooth(20, 30, 3), xmp=xmp, exif=block, orientation=1)
+        opened = Image.open(io.BytesIO(data))
+        assert ImageOps.exif_transpose(opened).size == (30, 20) and opened.info["xmp"] == xmp
+        assert aei.decode(data).shape == (20, 30, 3) and aei.info(aei.encode(opened)).orientation == 1
+        assert block is None or len(block) < 60 or opened.getexif()[0x010F] == "maker"
 
 
 def test_damaged_exif_is_no_hindrance():
