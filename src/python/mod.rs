@@ -25,6 +25,22 @@ fn within<T: TryFrom<i64>>(value: i64, what: &str) -> Result<T> {
     T::try_from(value).map_err(|_| Error::Parameter(format!("{what} {value} does not exist")))
 }
 
+/// Bytes in Python's memory. `PyBytes::new` panics where that has run out.
+fn to_python<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, bytes.len(), |copy| {
+        copy.copy_from_slice(bytes);
+        Ok(())
+    })
+}
+
+/// An array of so many samples, or an error where memory has run out.
+fn collected<T>(count: usize, samples: impl Iterator<Item = T>) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(count).map_err(|_| Error::Limits("there is no memory for the samples".into()))?;
+    all.extend(samples);
+    Ok(all)
+}
+
 /// Samples in native byte order to a file.
 #[pyfunction]
 #[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune, keep_invisible))]
@@ -51,8 +67,8 @@ fn encode<'py>(
     let work = || -> Result<Vec<u8>> {
         let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
         let samples = match depth {
-            16 => Samples::U16(samples.chunks_exact(2).map(|s| u16::from_ne_bytes([s[0], s[1]])).collect()),
-            _ => Samples::U8(samples.to_vec()),
+            16 => Samples::U16(collected(samples.len() / 2, samples.chunks_exact(2).map(|s| u16::from_ne_bytes([s[0], s[1]])))?),
+            _ => Samples::U8(collected(samples.len(), samples.iter().copied())?),
         };
         let metadata = Metadata { icc, exif, xmp };
         metadata.check_size()?;
@@ -75,7 +91,7 @@ fn encode<'py>(
         encoder.tile_size(within(tile_size, "a tile size of")?)?.preview(preview).keep_invisible(keep_invisible).encode(&picture)
     };
     let file = py.detach(|| threads::on_shared(work))?;
-    Ok(PyBytes::new(py, &file))
+    to_python(py, &file)
 }
 
 /// Samples in native byte order, width, height, channels, orientation.
@@ -102,7 +118,10 @@ fn decode<'py>(py: Python<'py>, file: &[u8], depth: i64, region: Option<(i64, i6
     };
     let picture = py.detach(|| threads::on_shared(work))?;
     let samples = match picture.data() {
-        Samples::U8(samples) => PyByteArray::new(py, samples),
+        Samples::U8(samples) => PyByteArray::new_with(py, samples.len(), |bytes| {
+            bytes.copy_from_slice(samples);
+            Ok(())
+        })?,
         Samples::U16(samples) => PyByteArray::new_with(py, samples.len() * 2, |bytes| {
             for (to, from) in bytes.chunks_exact_mut(2).zip(samples) {
                 to.copy_from_slice(&from.to_ne_bytes());
@@ -120,7 +139,7 @@ fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
         let decoder = Decoder::new(file)?;
         Ok((*decoder.info(), decoder.metadata()?))
     })?;
-    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| PyBytes::new(py, bytes));
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| to_python(py, bytes)).transpose();
     let dict = PyDict::new(py);
     dict.set_item("width", info.width)?;
     dict.set_item("height", info.height)?;
@@ -132,9 +151,9 @@ fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
     dict.set_item("tile_size", info.tile_size)?;
     dict.set_item("tiles", info.tiles)?;
     dict.set_item("file_bytes", info.file_bytes)?;
-    dict.set_item("icc", bytes(&metadata.icc))?;
-    dict.set_item("exif", bytes(&metadata.exif))?;
-    dict.set_item("xmp", bytes(&metadata.xmp))?;
+    dict.set_item("icc", bytes(&metadata.icc)?)?;
+    dict.set_item("exif", bytes(&metadata.exif)?)?;
+    dict.set_item("xmp", bytes(&metadata.xmp)?)?;
     Ok(dict)
 }
 

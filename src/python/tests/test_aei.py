@@ -2,8 +2,10 @@ import concurrent.futures
 import copy
 import io
 import multiprocessing
+import os
 import pickle
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -370,6 +372,46 @@ def test_other_threads_go_on_while_metadata_is_read():
     thread.join()
     # What remains is the copying into Python's memory.
     assert took < 0.1 or longest[0] < 0.95 * took
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_memory_that_runs_out_is_an_error():
+    # In a process of its own: with this much more memory than there is, calls go well or say that it is not enough.
+    script = """
+import os, resource, sys
+import numpy as np
+import aei
+from aei import _aei
+
+samples = bytes(5000 * 5000 * 3)
+encode = lambda: _aei.encode(samples, 5000, 5000, 3, 8, 30, 1024, None, None, None, None, False, True, 0, "psnr", False)
+small = aei.encode(np.zeros((8, 8, 3), np.uint8), xmp=bytes(60 << 20))
+data = encode()
+calls = {"encode": encode, "decode": lambda: _aei.decode(data, 8, None), "info": lambda: _aei.info(small)}
+ended = {}
+for name, call in calls.items():
+    for room in range(8 << 20, 136 << 20, 40 << 20):
+        child = os.fork()
+        if child == 0:
+            taken = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGESIZE")
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_AS, (taken + room, taken + room))
+            status = 1
+            try:
+                call()
+                status = 0
+            except MemoryError:
+                status = 3
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        ended.setdefault(name, set()).add(status)
+print(ended)
+sys.exit(not all(statuses <= {0, 3} for statuses in ended.values()) or 3 not in ended["encode"])
+"""
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_many_calls_at_once():
