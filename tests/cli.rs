@@ -329,6 +329,28 @@ fn all_orientations_come_out_upright() {
 }
 
 #[test]
+fn deep_samples_come_back_from_lossless_files() {
+    let place = Place::new();
+    let deep: Vec<u16> = (0..20 * 20 * 3).map(|i| (i * 40_503 % 65_536) as u16).collect();
+    place.write("deep.png", png_with(bytemuck::cast_slice(&deep), 20, 20, image::ExtendedColorType::Rgb16, None));
+    place.run(&["encode", "--lossless", "deep.png"]).success();
+    let depth_of = |arguments: &[&str]| {
+        let output = place.run(&[&["decode", "deep.aei", "-f", "--json"], arguments].concat()).success();
+        serde_json::from_slice::<serde_json::Value>(&output.get_output().stdout).unwrap()["depth"].as_u64().unwrap()
+    };
+    for name in ["again.png", "again.tiff", "again.ppm"] {
+        assert_eq!(depth_of(&["-o", name]), 16);
+        assert_eq!(*picture(&place.read(name)).data(), aei::Samples::U16(deep.clone()), "{name}");
+    }
+    assert_eq!(depth_of(&["-o", "eight.png", "--depth", "8"]), 8);
+    assert_eq!(picture(&place.read("eight.png")).depth(), aei::SampleDepth::Eight);
+    place.run(&["decode", "deep.aei", "-o", "deep.webp"]).success().stderr(contains("deep.webp: note: WebP is written with 8 bits"));
+    // Lossy, most of the bits would be noise.
+    place.run(&["encode", "--lossless=never", "-f", "deep.png"]).success();
+    assert_eq!(depth_of(&["-o", "lossy.png"]), 8);
+}
+
+#[test]
 fn what_is_lost_is_said() {
     let place = Place::new();
     let wide: Vec<u8> = gray(20, 20).samples().iter().flat_map(|v| (u16::from(*v) * 257).to_ne_bytes()).collect();

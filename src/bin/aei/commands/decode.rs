@@ -35,9 +35,9 @@ pub(crate) struct Decode {
     /// Decode this part alone: left edge, upper edge, width and height in pixels of the upright picture
     #[arg(long, value_name = "X,Y,W,H", value_parser = parse_region)]
     region: Option<[u32; 4]>,
-    /// Bits of a sample; 16 keeps all that the decoder computes (PNG, TIFF, PNM)
-    #[arg(long, value_name = "8|16", default_value = "8", value_parser = PossibleValuesParser::new(["8", "16"]).map(|s| if s == "16" { SampleDepth::Sixteen } else { SampleDepth::Eight }))]
-    depth: SampleDepth,
+    /// Bits of a sample; 16 keeps all that the decoder computes (PNG, TIFF, PNM) [default: 16 for lossless pictures of more than 8, otherwise 8]
+    #[arg(long, value_name = "8|16", value_parser = PossibleValuesParser::new(["8", "16"]).map(|s| if s == "16" { SampleDepth::Sixteen } else { SampleDepth::Eight }))]
+    depth: Option<SampleDepth>,
     /// Write the small preview inside the file, not the picture
     #[arg(long, conflicts_with = "region")]
     preview: bool,
@@ -81,13 +81,15 @@ impl Decode {
         let device = self.device.device()?;
         let decoder = open_on(session, input, door, device)?.on_warning(console.device_warning());
         let progress = console.progress(input);
-        let decoder = decoder.depth(self.depth).on_progress(progress.callback());
         let info = *decoder.info();
+        // What was kept without loss is not to be lost here.
+        let depth = self.depth.unwrap_or(if info.lossless && info.source_depth > 8 { SampleDepth::Sixteen } else { SampleDepth::Eight });
+        let decoder = decoder.depth(depth).on_progress(progress.callback());
         let swap = info.orientation.swaps_sides();
         let (mut width, mut height) = if swap { (info.height, info.width) } else { (info.width, info.height) };
         let (mut decoded, mut differences) = (None, None);
         // Where nothing has to be turned, no more than some rows are in memory.
-        let plain = self.region.is_none() && !self.preview && !self.verify_exact && self.depth == SampleDepth::Eight;
+        let plain = self.region.is_none() && !self.preview && !self.verify_exact && depth == SampleDepth::Eight;
         let by_rows = plain && info.orientation == Orientation::Normal && format.has_rows();
         let notices;
         let output_bytes = if by_rows {
@@ -101,7 +103,7 @@ impl Decode {
             drop(progress);
             decoded = Some(started.elapsed().as_secs_f64());
             if self.verify_exact {
-                differences = Some(Differences::new(&picture, &self.picture(&open(session, input, door)?.depth(self.depth), input)?));
+                differences = Some(Differences::new(&picture, &self.picture(&open(session, input, door)?.depth(depth), input)?));
             }
             (width, height) = (picture.width(), picture.height());
             notices = aei::write_notices(&picture, format);
@@ -127,7 +129,7 @@ impl Decode {
                 "width": width,
                 "height": height,
                 "channels": info.channels.count(),
-                "depth": self.depth.bits(),
+                "depth": depth.bits(),
                 "device": device.name(),
                 "notices": notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "input_bytes": info.file_bytes,
