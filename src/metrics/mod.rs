@@ -83,7 +83,6 @@ impl<'a> Rgb<'a> {
     }
 }
 
-/// Only pictures of one size can be compared.
 /// Whether a pixel of a picture with alpha is wholly transparent.
 fn is_transparent(picture: &Picture, pixel: usize) -> bool {
     let count = picture.channels().count();
@@ -94,6 +93,7 @@ fn is_transparent(picture: &Picture, pixel: usize) -> bool {
     }
 }
 
+/// Only pictures of one size can be compared.
 fn check_sizes(a: &Rgb<'_>, b: &Rgb<'_>) -> Result<()> {
     if (a.width, a.height) != (b.width, b.height) {
         return Err(Error::Parameter(format!("pictures of different sizes cannot be compared: {}x{} and {}x{} pixels", a.width, a.height, b.width, b.height)));
