@@ -69,8 +69,14 @@ impl Headers {
         let mut at = 13 + table(*bytes.get(10)?);
         loop {
             match bytes.get(at)? {
-                // Extension: label, then blocks.
-                0x21 => at += 2,
+                // Extension: label, then blocks; of a comment the first one tells who wrote it.
+                0x21 => {
+                    let block = at + 3..at + 3 + usize::from(*bytes.get(at + 2)?);
+                    if bytes.get(at + 1) == Some(&0xFE) && bytes.get(block).is_some_and(is_comment) {
+                        self.leave_out("comment");
+                    }
+                    at += 2;
+                }
                 // Image: place and size, flags, colour table, code size, then blocks.
                 0x2C => {
                     self.pictures += 1;
@@ -230,14 +236,18 @@ impl Headers {
         }
     }
 
-    /// The fifth version of the header has a place for a colour profile, in the file or beside it.
+    /// The fourth version of the header has a place for primaries and gamma, the fifth one for a colour profile, in the file or beside it.
     fn walk_bmp(&mut self, bytes: &[u8]) -> Option<()> {
         const HEADER: usize = 14;
+        const CALIBRATED: [u8; 4] = [0; 4];
         let number = |at: usize| Some(LittleEndian::read_u32(bytes.get(at..at + 4)?) as usize);
-        if number(HEADER)? < 124 {
+        let size = number(HEADER)?;
+        if size < 108 {
             return None;
         }
         match &(number(HEADER + 56)? as u32).to_be_bytes() {
+            &CALIBRATED if far_from_srgb(bytes.get(HEADER + 60..HEADER + 108)?) => self.leave_out("set of primaries and gamma in its header"),
+            _ if size < 124 => {}
             b"MBED" => {
                 self.profile = true;
                 let start = number(HEADER + 112)?.checked_add(HEADER)?;
@@ -282,6 +292,20 @@ impl Headers {
     }
 }
 
+/// Whether the calibration of a BMP header is that of other colours than sRGB's: X, Y and Z of red, green and blue in 2^-30, then three gammas in 2^-16.
+/// Zeros say nothing.
+fn far_from_srgb(calibration: &[u8]) -> bool {
+    const GAMMA: u32 = (2.2 * 65536.0) as u32;
+    let numbers: Vec<u32> = calibration.chunks_exact(4).map(LittleEndian::read_u32).collect();
+    let (ends, gammas) = numbers.split_at(9);
+    let far = ends.chunks_exact(3).zip(SRGB_CHROMATICITIES[2..].chunks_exact(2)).any(|(end, known)| {
+        let sum: u64 = end.iter().map(|n| u64::from(*n)).sum();
+        let off = |n: u32, known: u32| (u64::from(n) * 100_000 / sum).abs_diff(known.into()) > 1500;
+        sum > 0 && (off(end[0], known[0]) || off(end[1], known[1]))
+    });
+    far || gammas.iter().any(|g| *g > 0 && g.abs_diff(GAMMA) > GAMMA / 20)
+}
+
 /// What is in a JPEG file's segment, where it is something that people would miss and aei cannot store.
 fn without_place(marker: u8, segment: &[u8]) -> Option<&'static str> {
     let has = |part: &[u8]| segment.windows(part.len()).any(|bytes| bytes == part);
@@ -293,8 +317,17 @@ fn without_place(marker: u8, segment: &[u8]) -> Option<&'static str> {
         0xE2 if segment.starts_with(b"urn:iso:std:iso:ts:21496:-1\0") => Some("gain map for HDR displays"),
         // A resource of Photoshop: signature, number.
         0xED if segment.starts_with(b"Photoshop 3.0\0") && has(b"8BIM\x04\x04") => Some("IPTC block"),
+        0xFE if is_comment(segment) => Some("comment"),
         _ => None,
     }
+}
+
+/// Whether a comment is more than what programs say of themselves.
+fn is_comment(text: &[u8]) -> bool {
+    const PROGRAMS: [&str; 9] =
+        ["CREATOR: ", "Created with ", "Created by ", "File written by ", "Optimized by ", "Compressed by ", "LEAD Technologies", "Lavc", "AppleMark"];
+    let text = text.trim_ascii();
+    !text.iter().all(|byte| *byte == 0) && !PROGRAMS.iter().any(|program| text.starts_with(program.as_bytes()))
 }
 
 /// Whether a chunk of text in a PNG file holds more than XMP or what programs say of themselves.
@@ -413,6 +446,37 @@ mod tests {
         assert_eq!(header(b"MBED", 108, 124, 7), Headers::default());
         assert_eq!(header(b"sRGB", 124, 124, 7), Headers::default());
         assert_eq!(header(b"LINK", 124, 124, 7).left_out.len(), 1);
+    }
+
+    #[test]
+    fn bmp_calibration_is_told() {
+        let header = |ends: [f64; 9], gamma: f64| {
+            let mut bytes = [&b"BM"[..], &[0; 12], &108u32.to_le_bytes(), &[0; 104]].concat();
+            let fixed = |unit: f64, n: &f64| ((n * unit) as u32).to_le_bytes();
+            let numbers = [ends.map(|n| fixed((1u32 << 30) as f64, &n)).as_flattened(), [gamma; 3].map(|n| fixed(65536.0, &n)).as_flattened()].concat();
+            bytes[74..122].copy_from_slice(&numbers);
+            Headers::read(FileFormat::Bmp, &bytes).left_out.len()
+        };
+        let srgb = [0.64, 0.33, 0.03, 0.3, 0.6, 0.1, 0.15, 0.06, 0.79];
+        let other = [0.64, 0.33, 0.03, 0.21, 0.71, 0.08, 0.15, 0.06, 0.79];
+        assert_eq!([header([0.0; 9], 0.0), header(srgb, 2.2), header(srgb, 0.0), header(srgb.map(|n| 0.5 * n), 2.2)], [0; 4]);
+        assert_eq!([header(srgb, 1.0), header([0.0; 9], 1.8), header(other, 2.2), header(other, 0.0)], [1; 4]);
+    }
+
+    #[test]
+    fn comments_are_told() {
+        let jpeg = |text: &[u8]| {
+            let segment = [&[0xFF, 0xD8, 0xFF, 0xFE, 0, text.len() as u8 + 2][..], text, &[0xFF, 0xD9]].concat();
+            Headers::read(FileFormat::Jpeg, &segment).left_out
+        };
+        let gif = |text: &[u8]| {
+            let bytes = [&b"GIF89a\x01\0\x01\0\0\0\0!\xFE"[..], &[text.len() as u8], text, b"\0;"].concat();
+            Headers::read(FileFormat::Gif, &bytes).left_out
+        };
+        for program in [&b"CREATOR: gd-jpeg v1.0 (using IJG JPEG v62), quality = 90\n"[..], b"Created with GIMP\0", b" ", b"", b"\0\0"] {
+            assert!(jpeg(program).is_empty() && gif(program).is_empty());
+        }
+        assert_eq!((jpeg(b"The cat on the roof"), gif(b"\x01")), (vec!["comment"], vec!["comment"]));
     }
 
     #[test]
