@@ -141,7 +141,7 @@ pub(super) fn refine_memory(grid: &Grid, model: &Model, tune: Tune) -> u64 {
     // Of a tile: latents as integers, in floating point and the best ones, values, slopes and curvatures of the rate, slopes of the distortion.
     let numbers = features(tile, 2 * h.m * 7);
     let entropy = features(tile, h.m + (6 + 3 * usize::from(h.n_trunk)) * h.ce);
-    let side = (PART + 2 * HALO) as u64;
+    let side = (PART.min(grid.tile() / LATENT) + 2 * HALO) as u64;
     let blocks = 3 * h.synthesis.n8() + 5;
     let part = features(4 * side.min(columns) * side.min(rows), blocks * h.c8 + INPUTS + (3 * usize::from(h.synthesis.n16) + 5) * h.c16 / 4);
     let luma = match tune {
