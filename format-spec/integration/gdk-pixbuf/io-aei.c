@@ -29,8 +29,8 @@ static void spread_gray(guchar *row, guint width, guint channels) {
     }
 }
 
-/* The picture of a decoder, or null and an error. */
-static GdkPixbuf *decode(const AeiDecoder *decoder, GError **error) {
+/* The samples of `decoder` with the profile of `whole`, which a preview does not repeat; or null and an error. */
+static GdkPixbuf *decode(const AeiDecoder *decoder, const AeiDecoder *whole, GError **error) {
     AeiError why = {.size = sizeof why};
     AeiInfo info = {.size = sizeof info};
     if (aei_decoder_info(decoder, &info, &why) != AEI_STATUS_OK) {
@@ -59,7 +59,7 @@ static GdkPixbuf *decode(const AeiDecoder *decoder, GError **error) {
     }
     const guint8 *icc;
     gsize length;
-    if (!gray && aei_decoder_metadata(decoder, AEI_METADATA_ICC, &icc, &length, NULL) == AEI_STATUS_OK && length) {
+    if (!gray && aei_decoder_metadata(whole, AEI_METADATA_ICC, &icc, &length, NULL) == AEI_STATUS_OK && length) {
         char *text = g_base64_encode(icc, length);
         gdk_pixbuf_set_option(pixbuf, "icc-profile", text);
         g_free(text);
@@ -73,7 +73,7 @@ static GdkPixbuf *decode_preview(const AeiDecoder *decoder, int width, int heigh
     if (aei_decoder_preview(decoder, &preview, NULL) != AEI_STATUS_OK || !preview) return NULL;
     AeiInfo info = {.size = sizeof info};
     GdkPixbuf *pixbuf = NULL;
-    if (aei_decoder_info(preview, &info, NULL) == AEI_STATUS_OK && (guint)width <= info.width && (guint)height <= info.height) pixbuf = decode(preview, NULL);
+    if (aei_decoder_info(preview, &info, NULL) == AEI_STATUS_OK && (guint)width <= info.width && (guint)height <= info.height) pixbuf = decode(preview, decoder, NULL);
     aei_decoder_free(preview);
     return pixbuf;
 }
@@ -128,7 +128,7 @@ static gboolean stop_load(gpointer context, GError **error) {
         if (loading->size) loading->size(&width, &height, loading->user_data);
         wanted = width > 0 && height > 0; /* who wants to know the size alone asks for no pixels */
         if (wanted && ((guint)width < info.width || (guint)height < info.height)) pixbuf = decode_preview(decoder, width, height);
-        if (wanted && !pixbuf) pixbuf = decode(decoder, error);
+        if (wanted && !pixbuf) pixbuf = decode(decoder, decoder, error);
         aei_decoder_free(decoder);
     }
     if (pixbuf) {
