@@ -1,9 +1,10 @@
 //! Samples of TIFF files that the `image` crate does not read, or not right: palettes, gray of 2 and 4 bits or with transparency, channels beyond red, green and
-//! blue, and tiles in separate planes. Of the `tiff` crate only the reading of single strips and tiles is used, with all samples taken for what they are.
+//! blue, luma with colour differences, and tiles in separate planes. Of the `tiff` crate only the reading of single strips and tiles is used, with all samples taken for what they are.
 
 use std::io::{Cursor, Read, Seek, SeekFrom};
 
 use tiff::TiffError;
+use tiff::decoder::ifd::Value;
 use tiff::decoder::{ChunkType, Decoder, DecodingResult};
 use tiff::tags::Tag;
 
@@ -15,6 +16,52 @@ const WHITE_IS_ZERO: u16 = 0;
 const BLACK_IS_ZERO: u16 = 1;
 const RGB: u16 = 2;
 const PALETTE: u16 = 3;
+const YCBCR: u16 = 6;
+
+/// How samples of luma and colour differences become colours (TIFF 6.0, section 21).
+struct YCbCr {
+    /// What red, green and blue are of luma: the tag `YCbCrCoefficients`.
+    luma: [f32; 3],
+    /// Values of black and white, of each sample: the tag `ReferenceBlackWhite`.
+    ends: [f32; 6],
+}
+
+impl YCbCr {
+    fn of(decoder: &mut Decoder<Plain>) -> Option<Self> {
+        // ITU-R BT.601, all of the range: what TIFF says of coefficients where nothing is said, and what JPEG means by samples.
+        const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+        const ENDS: [f32; 6] = [0.0, 255.0, 128.0, 255.0, 128.0, 255.0];
+        let luma: [f32; 3] = ratios(decoder, 529, LUMA)?;
+        let ends: [f32; 6] = ratios(decoder, 532, ENDS)?;
+        let possible = luma.iter().all(|l| (0.01..1.0).contains(l)) && ends.chunks_exact(2).all(|ends| ends[1] - ends[0] >= 1.0);
+        possible.then_some(Self { luma, ends })
+    }
+
+    fn to_rgb(&self, samples: &mut [u8]) {
+        let [red, green, blue] = self.luma;
+        let at = |v: u8, ends: &[f32], full: f32| (f32::from(v) - ends[0]) * full / (ends[1] - ends[0]);
+        for pixel in samples.as_chunks_mut::<3>().0 {
+            let y = at(pixel[0], &self.ends[..2], 255.0);
+            let (cb, cr) = (at(pixel[1], &self.ends[2..4], 127.0), at(pixel[2], &self.ends[4..], 127.0));
+            let (r, b) = (y + cr * (2.0 - 2.0 * red), y + cb * (2.0 - 2.0 * blue));
+            *pixel = [r, (y - red * r - blue * b) / green, b].map(|v| (v + 0.5) as u8);
+        }
+    }
+}
+
+/// The ratios of a tag, or what holds without it; `None` if it holds something else.
+fn ratios<const N: usize>(decoder: &mut Decoder<Plain>, tag: u16, default: [f32; N]) -> Option<[f32; N]> {
+    let ratio = |value| match value {
+        Value::Rational(above, below) => Some(above as f32 / below as f32).filter(|v| v.is_finite()),
+        // Some programs write whole numbers.
+        other => other.into_u16().ok().map(f32::from),
+    };
+    match decoder.find_tag(Tag::Unknown(tag)).ok()? {
+        None => Some(default),
+        Some(Value::List(values)) => values.into_iter().map(ratio).collect::<Option<Vec<_>>>()?.try_into().ok(),
+        Some(_) => None,
+    }
+}
 
 /// A file with its tag `PhotometricInterpretation` replaced, so that samples are given out as they are stored.
 struct Plain<'a> {
@@ -62,6 +109,7 @@ pub(super) struct TiffSamples<'a> {
     /// Which of the stored samples are the picture's.
     places: Vec<usize>,
     palette: Vec<[u16; 3]>,
+    differences: Option<YCbCr>,
     wide: bool,
 }
 
@@ -74,7 +122,7 @@ impl<'a> TiffSamples<'a> {
             if big_endian { (u16::from_be_bytes(value), BLACK_IS_ZERO.to_be_bytes()) } else { (u16::from_le_bytes(value), BLACK_IS_ZERO.to_le_bytes()) };
         let colours = match interpretation {
             WHITE_IS_ZERO | BLACK_IS_ZERO | PALETTE => 1,
-            RGB => 3,
+            RGB | YCBCR => 3,
             _ => return None,
         };
         let file = Plain { file: Cursor::new(bytes), at: photometric as u64, value: plain };
@@ -90,9 +138,24 @@ impl<'a> TiffSamples<'a> {
         let map = numbers(Tag::ColorMap, &[])?;
         let orientation = number(numbers(Tag::Orientation, &[1])?)?;
         let bits = *depths.first()?;
-        // JPEG knows of colours, too.
-        let jpeg = matches!(compression, 6 | 7);
-        if jpeg || !matches!(bits, 1 | 2 | 4 | 8 | 16) || depths.iter().any(|b| *b != bits) || formats.iter().any(|f| *f != 1) || stored < colours {
+        // JPEG knows of colours, too; what it gives here is luma and differences as they are, each for every pixel. Others may have stored fewer differences.
+        let (old_jpeg, jpeg) = (compression == 6, compression == 7);
+        let differences = if interpretation == YCBCR {
+            let every_pixel = jpeg || numbers(Tag::ChromaSubsampling, &[2, 2])? == [1, 1];
+            if !every_pixel || bits != 8 || stored != 3 {
+                return None;
+            }
+            Some(YCbCr::of(&mut decoder)?)
+        } else {
+            None
+        };
+        if old_jpeg
+            || (jpeg && differences.is_none())
+            || !matches!(bits, 1 | 2 | 4 | 8 | 16)
+            || depths.iter().any(|b| *b != bits)
+            || formats.iter().any(|f| *f != 1)
+            || stored < colours
+        {
             return None;
         }
 
@@ -103,6 +166,7 @@ impl<'a> TiffSamples<'a> {
         let usual = match interpretation {
             PALETTE => bits > 8,
             // Of two and more channels, none of which is said to be alpha, no one knows what they are.
+            YCBCR => false,
             WHITE_IS_ZERO | BLACK_IS_ZERO => (stored == 1 && !matches!(bits, 2 | 4)) || (stored > 1 && alpha.is_none()),
             _ => (stored == 3 || (stored == 4 && alpha == Some(3))) && !(planar && tiled),
         };
@@ -132,6 +196,7 @@ impl<'a> TiffSamples<'a> {
             places: (0..colours).chain(alpha).collect(),
             wide: if interpretation == PALETTE { palette.1 } else { bits == 16 },
             palette: palette.0,
+            differences,
         })
     }
 
@@ -151,6 +216,9 @@ impl<'a> TiffSamples<'a> {
         } else {
             let mut out = try_filled(total, 0u8)?;
             self.fill(&mut out, limits, |v| (v * (255 / full)) as u8)?;
+            if let Some(differences) = &self.differences {
+                differences.to_rgb(&mut out);
+            }
             out.into()
         })
     }
@@ -395,6 +463,30 @@ mod tests {
                 assert!(matches!(&notices[..], [Notice::LeftOut { what: "set of further channels", .. }]), "{notices:?}");
             }
         }
+    }
+
+    #[test]
+    fn luma_and_differences_become_colours() {
+        let stored = |more: &[(u16, &[u16])], data: &[u8]| {
+            let tags = [head(&[2], &[1], &[8, 8, 8], &[3], &[6]), vec![(278, &[1])], more.to_vec()].concat();
+            read_picture(&file(false, false, &tags, &[data.to_vec()])).map(|(picture, _)| picture.into_samples())
+        };
+        let every: (u16, &[u16]) = (530, &[1, 1]);
+        assert_eq!(stored(&[every], &[76, 85, 255, 200, 128, 128]).unwrap(), [254, 0, 0, 200, 200, 200]);
+        // Video's range: 16 is black, 235 white.
+        assert_eq!(stored(&[every, (532, &[16, 235, 128, 240, 128, 240])], &[16, 128, 128, 235, 128, 128]).unwrap(), [0, 0, 0, 255, 255, 255]);
+        for wrong in [&[][..], &[every, (532, &[16, 16, 128, 240, 128, 240])], &[every, (532, &[16, 235, 128, 240])], &[every, (529, &[0, 1, 0])]] {
+            assert!(matches!(stored(wrong, &[76, 85, 255, 200, 128, 128]), Err(Error::Unsupported(_))), "{wrong:?}");
+        }
+
+        // As JPEG, with half of the differences: what the JPEG file alone gives, but for rounding.
+        let jpeg = std::fs::read("tests/data/budgie.jpg").unwrap();
+        let (expected, _) = read_picture(&jpeg).unwrap();
+        let tags = [head(&[384], &[384], &[8, 8, 8], &[3], &[6]), vec![(278, &[384]), (259, &[7]), (530, &[2, 2])]].concat();
+        let (picture, notices) = read_picture(&file(true, false, &tags, &[jpeg])).unwrap();
+        assert_eq!(notices, []);
+        let off = picture.into_samples().iter().zip(expected.into_samples()).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(off <= Some(2), "{off:?}");
     }
 
     #[test]
