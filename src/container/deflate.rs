@@ -1,6 +1,5 @@
 //! zlib streams of known length, for metadata.
 
-use std::borrow::Cow;
 use std::io::Write as _;
 
 use flate2::write::ZlibEncoder;
@@ -16,59 +15,18 @@ pub(crate) fn deflate(bytes: &[u8], level: u32) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// Unpacks a stream piece by piece, never more than it is asked for.
-#[derive(Debug)]
-pub(crate) struct Inflate<'a> {
-    state: Decompress,
-    stream: Cow<'a, [u8]>,
-    /// Bytes of the stream that have been read.
-    at: usize,
-    /// The rule that a wrong stream breaks.
-    rule: &'static str,
-}
-
-impl<'a> Inflate<'a> {
-    pub(crate) fn new(stream: Cow<'a, [u8]>, rule: &'static str) -> Self {
-        Self { state: Decompress::new(true), stream, at: 0, rule }
-    }
-
-    fn damaged(&self, what: &str) -> Error {
-        Error::format(self.rule, format!("its zlib stream {what}"))
-    }
-
-    /// Fills `out`, or fails if the stream ends before.
-    pub(crate) fn fill(&mut self, mut out: &mut [u8]) -> Result<()> {
-        while !out.is_empty() {
-            let (written, status) = self.step(out)?;
-            out = &mut out[written..];
-            if !out.is_empty() && status != Status::Ok {
-                return Err(self.damaged("is too short"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that the stream ends here, with the right sum and nothing behind it.
-    pub(crate) fn finish(mut self) -> Result<()> {
-        loop {
-            let (written, status) = self.step(&mut [0])?;
-            match status {
-                _ if written > 0 => return Err(self.damaged("is too long")),
-                Status::StreamEnd if self.at == self.stream.len() => return Ok(()),
-                Status::StreamEnd => return Err(self.damaged("has something behind its end")),
-                Status::Ok => {}
-                Status::BufError => return Err(self.damaged("is too short")),
-            }
-        }
-    }
-
-    /// `Status::Ok` only where something was read or written.
-    fn step(&mut self, out: &mut [u8]) -> Result<(usize, Status)> {
-        let (read, written) = (self.state.total_in(), self.state.total_out());
-        let status = self.state.decompress(&self.stream[self.at..], out, FlushDecompress::None).map_err(|_| self.damaged("is damaged"))?;
-        let (read, written) = ((self.state.total_in() - read) as usize, (self.state.total_out() - written) as usize);
-        self.at += read;
-        Ok((written, if status == Status::Ok && read == 0 && written == 0 { Status::BufError } else { status }))
+/// Unpacks a stream that fills `out` and has the right sum and nothing behind it. `rule` is what a wrong one breaks.
+pub(crate) fn inflate(stream: &[u8], out: &mut [u8], rule: &'static str) -> Result<()> {
+    let wrong = |what: &str| Error::format(rule, format!("its zlib stream {what}"));
+    let mut state = Decompress::new(true);
+    // In one piece: only so are distances refused that go back to before the beginning. Otherwise there would be zeros.
+    let status = state.decompress(stream, out, FlushDecompress::Finish).map_err(|_| wrong("is damaged"))?;
+    match status {
+        Status::StreamEnd if state.total_out() < out.len() as u64 => Err(wrong("is too short")),
+        Status::StreamEnd if state.total_in() < stream.len() as u64 => Err(wrong("has something behind its end")),
+        Status::StreamEnd => Ok(()),
+        _ if state.total_out() < out.len() as u64 => Err(wrong("is too short")),
+        _ => Err(wrong("is too long, or has no end")),
     }
 }
 
@@ -76,26 +34,29 @@ impl<'a> Inflate<'a> {
 mod tests {
     use super::*;
 
-    fn inflate(stream: &[u8], len: usize, piece: usize) -> Result<Vec<u8>> {
-        let mut inflate = Inflate::new(stream.into(), "R0");
+    fn unpacked(stream: &[u8], len: usize) -> Result<Vec<u8>> {
         let mut out = vec![0; len];
-        out.chunks_mut(piece).try_for_each(|piece| inflate.fill(piece))?;
-        inflate.finish()?;
+        inflate(stream, &mut out, "R0")?;
         Ok(out)
     }
 
     #[test]
-    fn streams_come_back_whatever_the_pieces() {
+    fn streams_come_back() {
         for bytes in [vec![], vec![7], (0..100_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect(), vec![0; 1 << 20]] {
             for level in [0, 6, 9] {
                 let stream = deflate(&bytes, level).unwrap();
-                for piece in [1 << 21, 4097, 100] {
-                    assert!(inflate(&stream, bytes.len(), piece).unwrap() == bytes);
-                }
-                assert!(inflate(&stream, bytes.len() + 1, 1000).is_err());
-                assert!(bytes.is_empty() || inflate(&stream, bytes.len() - 1, 1000).is_err());
+                assert!(unpacked(&stream, bytes.len()).unwrap() == bytes);
+                assert!(unpacked(&stream, bytes.len() + 1).is_err());
+                assert!(bytes.is_empty() || unpacked(&stream, bytes.len() - 1).is_err());
             }
         }
+    }
+
+    #[test]
+    fn r2_10_distances_to_before_the_beginning_are_refused() {
+        // A literal `a`, then three bytes from so far back: from its place, or from where zeros might be.
+        assert_eq!(unpacked(&[0x78, 0x9C, 0x4B, 4, 2, 0, 0x3, 0xce, 0x1, 0x85], 4).unwrap(), b"aaaa");
+        assert!(unpacked(&[0x78, 0x9C, 0x4B, 4, 0x62, 0, 0x1, 0x88, 0x0, 0x62], 4).is_err());
     }
 
     #[test]
@@ -103,11 +64,11 @@ mod tests {
         let bytes: Vec<u8> = (0..500u32).map(|i| ((i * i) >> 3) as u8).collect();
         let stream = deflate(&bytes, 9).unwrap();
         for length in 0..stream.len() {
-            assert!(inflate(&stream[..length], bytes.len(), 64).is_err(), "{length}");
+            assert!(unpacked(&stream[..length], bytes.len()).is_err(), "{length}");
         }
-        assert!(inflate(&[&stream[..], &[0]].concat(), bytes.len(), 64).is_err());
+        assert!(unpacked(&[&stream[..], &[0]].concat(), bytes.len()).is_err());
         let mut wrong = stream;
         *wrong.last_mut().unwrap() ^= 1;
-        assert!(inflate(&wrong, bytes.len(), 64).is_err());
+        assert!(unpacked(&wrong, bytes.len()).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::chunk;
-use super::deflate::{Inflate, deflate};
+use super::deflate::{deflate, inflate};
 use super::{Head, NUMBER_BITS, number_in};
 use crate::picture::metadata::set_upright;
 use crate::picture::try_filled;
@@ -54,9 +54,7 @@ impl Block {
         }
         let mut block = try_filled(self.length as usize, 0)?;
         if self.packed {
-            let mut inflate = Inflate::new(data.into(), "R2.10");
-            inflate.fill(&mut block)?;
-            inflate.finish()?;
+            inflate(data, &mut block, "R2.10")?;
         } else if block.len() == data.len() {
             block.copy_from_slice(data);
         } else {

@@ -233,6 +233,8 @@ impl Vectors {
             ("trailing", packed(6, &[&stream[..], &[0]].concat())),
             ("cut", packed(6, &stream[..stream.len() - 1])),
             ("no-zlib", packed(6, b"abcabcabc")),
+            // A literal `a`, then three bytes of four bytes before: to a decoder that has zeros there, the length and the sum are right.
+            ("distance", packed(4, &[0x78, 0x9C, 0x4B, 4, 0x62, 0, 1, 136, 0, 98])),
         ] {
             self.refused("R2.10", &format!("x-metadata-{name}.aei"), &with(b"XMP ", &payload));
         }
