@@ -316,6 +316,12 @@ fn lost_metadata_are_told() {
     sums[44 + 20 + 8 + 2] ^= 1;
     assert_eq!(lost(&sums).iter().map(|(what, _)| *what).collect::<Vec<_>>(), ["EXIF block", "colour profile"]);
     loses(&sums, &picture, &[]);
+    // A block that says nothing, behind other damage, which `file` tells of.
+    let unknown = with([chunk(b"ICCP", b"\0profile"), chunk(b"EXIF", b"\x07exif")].concat());
+    assert!(matches!(&lost(&unknown)[..], [("EXIF block", reason)] if reason.contains("R2.10")));
+    let mut both = unknown;
+    both[44 + 8 + 2] ^= 1;
+    assert_eq!(lost(&both).iter().map(|(what, _)| *what).collect::<Vec<_>>(), ["EXIF block", "colour profile"]);
     let (mut nested, _) = with_preview(&file);
     assert!(lost(&nested).is_empty());
     nested[60] ^= 1;
@@ -323,6 +329,11 @@ fn lost_metadata_are_told() {
     let last = tile(&nested, 0).1 - 1;
     nested[last] ^= 1;
     assert_eq!(lost(&nested)[0].0, "preview");
+    // There was one, whatever else is damaged.
+    let mut options = tiny_options();
+    options.salvage = true;
+    let error = Decoder::with_options(&nested[..], options).unwrap().preview().unwrap_err();
+    assert!(matches!(&error, Error::Format(e) if e.rule() == "R2.13"), "{error}");
 }
 
 /// A lost tile of an even picture is not seen; of any picture, it has no edge that is harder than what was there.

@@ -55,11 +55,7 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::with_options`], about the preview: the picture itself may be whole all the same.
     pub fn preview_decoder(&self) -> Result<Option<Self>> {
-        let Some(preview) = self.container.preview() else { return Ok(None) };
-        let (file, intact) = preview?;
-        if !intact {
-            return Err(Error::format("R2.13", "the preview is damaged: its checksum is wrong"));
-        }
+        let Some(file) = self.container.preview().transpose()? else { return Ok(None) };
         let options = DecoderOptions { limits: self.limits, model: self.model.clone(), ..DecoderOptions::default() };
         let decoder = Self::with_options(&file[..], options)?;
         let info = decoder.info();

@@ -98,8 +98,8 @@ pub(crate) struct Extras {
     pub(crate) alpha_depth: Option<SampleDepth>,
     /// The preview's file, and whether its sum is right.
     preview: Option<(Range<u64>, bool)>,
-    /// What stands in front of the tiles and is broken, in salvage: by type.
-    broken: Vec<[u8; 4]>,
+    /// Types of chunks that are broken, in salvage, and what is wrong with the first.
+    broken: BTreeMap<[u8; 4], String>,
 }
 
 impl Extras {
@@ -150,7 +150,9 @@ impl Extras {
         if &chunk.kind != b"ALPH" {
             // One that is wrong or comes twice is left out.
             let alpha = std::mem::take(&mut self.alpha);
-            let _ = self.take(chunk, head);
+            if let Err(error) = self.take(chunk, head) {
+                self.broken.entry(chunk.kind).or_insert_with(|| error.to_string());
+            }
             self.alpha = alpha;
             return;
         }
@@ -163,16 +165,18 @@ impl Extras {
         }
     }
 
-    /// Notes the chunks of a damaged file that were not taken, because they are broken.
+    /// Notes the chunks of a damaged file that were not taken, because their sums are wrong.
     pub(super) fn note_broken(&mut self, kinds: &[[u8; 4]]) {
-        self.broken = kinds.to_vec();
+        for kind in kinds {
+            self.broken.entry(*kind).or_insert_with(|| "its checksum is wrong (R2.3)".into());
+        }
     }
 
     /// Metadata, and a preview, whose chunks are broken and which are therefore lost: what, and why. Of a chunk whose type is damaged nothing is known.
     pub(crate) fn lost(&self) -> Vec<(&'static str, String)> {
         let names = BLOCK_NAMES.iter().zip(BLOCKS).zip(self.blocks.iter().map(Option::is_some)).map(|((name, kind), there)| (*name, *kind, there));
         let all = names.chain([("preview", *b"prev", self.preview.is_some())]);
-        let broken = all.filter(|(_, kind, there)| !there && self.broken.contains(kind)).map(|(name, ..)| (name, "its checksum is wrong (R2.3)".to_owned()));
+        let broken = all.filter(|(.., there)| !there).filter_map(|(name, kind, _)| Some((name, self.broken.get(&kind)?.clone())));
         let preview = self.preview.iter().filter(|(_, intact)| !intact).map(|_| ("preview", "its checksum is wrong (R2.13)".to_owned()));
         broken.chain(preview).collect()
     }
@@ -213,9 +217,13 @@ impl Extras {
         self.alpha.values().map(|(_, range)| range.end - range.start).max().unwrap_or(0)
     }
 
-    /// Where the preview's file is, and whether its sum is right.
-    pub(super) fn preview(&self) -> Option<(Range<u64>, bool)> {
-        self.preview.clone()
+    /// Where the preview's file is, if there is one; an error if its sum is wrong.
+    pub(super) fn preview(&self) -> Option<Result<Range<u64>>> {
+        match &self.preview {
+            Some((range, true)) => Some(Ok(range.clone())),
+            None if !self.broken.contains_key(b"prev") => None,
+            _ => Some(Err(Error::format("R2.13", "the preview is damaged: its checksum is wrong"))),
+        }
     }
 
     /// Size of the preview's file.

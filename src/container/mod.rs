@@ -155,10 +155,10 @@ impl Container {
         Ok((property, self.source.read(range.start, range.end - range.start)?))
     }
 
-    /// The preview's file, and whether its sum is right.
-    pub(crate) fn preview(&self) -> Option<Result<(Cow<'_, [u8]>, bool)>> {
-        let (range, intact) = self.extras.preview()?;
-        Some(self.source.read(range.start, range.end - range.start).map(|file| (file, intact)))
+    /// The preview's file, if there is one; an error if its sum is wrong.
+    pub(crate) fn preview(&self) -> Option<Result<Cow<'_, [u8]>>> {
+        let place = self.extras.preview()?;
+        Some(place.and_then(|range| self.source.read(range.start, range.end - range.start)))
     }
 
     /// A tile's coded data.
