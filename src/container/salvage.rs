@@ -116,6 +116,8 @@ fn sound_chunks(bytes: &[u8], head: Sound) -> (Vec<Sound>, usize, Vec<[u8; 4]>) 
     let mut nested = false;
     // Where the next chunk should be, and how many chunks there were when one was found elsewhere.
     let (mut expected, mut astray) = (at, None);
+    // The number of the first of them that is the tile index or a tile.
+    let mut first_tile: Option<usize> = None;
     while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         if header == &SIGNATURE {
             nested = true;
@@ -148,7 +150,7 @@ fn sound_chunks(bytes: &[u8], head: Sound) -> (Vec<Sound>, usize, Vec<[u8; 4]>) 
         if &kind == b"HEAD" {
             // Unless it is a copy of the picture's own.
             nested |= !in_place || payload(bytes, &chunk) != payload(bytes, &head);
-        } else if in_place || is_index(bytes, &chunk, &chunks) {
+        } else if in_place || first_tile.is_none() && is_index(bytes, &chunk, &head) {
             nested = false;
         }
         if !in_place && !nested {
@@ -161,6 +163,7 @@ fn sound_chunks(bytes: &[u8], head: Sound) -> (Vec<Sound>, usize, Vec<[u8; 4]>) 
                 at += 4;
                 expected = at;
                 chunks.truncate(astray.take().filter(|_| !nested).unwrap_or(chunks.len()));
+                first_tile = first_tile.filter(|number| *number < chunks.len());
             }
             if nested || inside {
                 nested = false;
@@ -171,6 +174,9 @@ fn sound_chunks(bytes: &[u8], head: Sound) -> (Vec<Sound>, usize, Vec<[u8; 4]>) 
             continue;
         }
         expected = at;
+        if matches!(&kind, b"TIDX" | b"TILE") {
+            first_tile.get_or_insert(chunks.len());
+        }
         chunks.push(chunk);
         if &kind == b"IEND" {
             return (chunks, at, broken);
@@ -179,13 +185,9 @@ fn sound_chunks(bytes: &[u8], head: Sound) -> (Vec<Sound>, usize, Vec<[u8; 4]>) 
     (chunks, bytes.len(), broken)
 }
 
-/// Whether a chunk is the tile index of the picture whose chunks were found so far, which lack it and have no tiles yet.
-fn is_index(bytes: &[u8], chunk: &Sound, chunks: &[Sound]) -> bool {
-    if &chunk.kind != b"TIDX" || chunks.iter().any(|c| &c.kind == b"TIDX" || &c.kind == b"TILE") {
-        return false;
-    }
-    let head = chunks.iter().find(|c| &c.kind == b"HEAD").and_then(|c| Head::parse(payload(bytes, c)).ok());
-    head.is_some_and(|head| parse_index(payload(bytes, chunk), &head.grid()).is_ok())
+/// Whether a chunk is the tile index of a picture that lacks one and has no tiles yet.
+fn is_index(bytes: &[u8], chunk: &Sound, head: &Sound) -> bool {
+    &chunk.kind == b"TIDX" && Head::parse(payload(bytes, head)).is_ok_and(|head| parse_index(payload(bytes, chunk), &head.grid()).is_ok())
 }
 
 /// Where each tile is. Of a tile that is not there, the place means nothing and the second list has the reason.
