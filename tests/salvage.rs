@@ -167,6 +167,23 @@ fn damaged_metadata_costs_nothing() {
     loses(&bad, &picture, &[]);
 }
 
+/// What needs another decoder needs it whatever is damaged, and wherever.
+#[test]
+fn r2_4_unknown_critical_chunks_are_refused() {
+    let (file, _) = file();
+    let with = |chunks: Vec<u8>| [&file[..44], &chunks, &file[44..]].concat();
+    let (unknown, mut damaged) = (chunk(b"TEST", b"?"), chunk(b"teSt", b"?"));
+    damaged[12] ^= 1;
+    for chunks in [[&unknown[..], &damaged], [&damaged[..], &unknown]] {
+        let error = salvage(&with(chunks.concat())).unwrap_err();
+        assert!(matches!(&error, Error::Unsupported(e) if e.contains("R2.4")), "{error}");
+    }
+    // One that is broken may be anything.
+    let mut broken = unknown;
+    broken[12] ^= 1;
+    assert!(salvage(&with(broken)).unwrap().1.tiles.is_empty());
+}
+
 #[test]
 fn without_a_header_nothing_can_be_done() {
     let (file, picture) = file();

@@ -1,7 +1,6 @@
 //! What users are told about files that are not ours, or newer.
 
 use super::SIGNATURE;
-use super::source::Found;
 
 /// Says what a file that is not ours seems to be.
 pub(super) fn signature(bytes: &[u8]) -> String {
@@ -25,6 +24,6 @@ pub(super) fn signature(bytes: &[u8]) -> String {
 }
 
 /// Says what a critical chunk is that is not known.
-pub(super) fn unknown(chunk: &Found<'_>) -> String {
-    format!("the file needs a decoder that knows the chunk {}; a newer version of aei may (R2.4)", chunk.name())
+pub(super) fn unknown(kind: &[u8; 4]) -> String {
+    format!("the file needs a decoder that knows the chunk {}; a newer version of aei may (R2.4)", kind.escape_ascii())
 }

@@ -124,7 +124,7 @@ impl Container {
                 return Ok(Self { source, head, extras, tiles, behind, checked: false, lost: BTreeMap::new() });
             }
             let chunk = source.chunk(at)?;
-            check_known(&chunk)?;
+            check_known(&chunk.kind)?;
             if index.is_some() {
                 return Err(between_tiles(&chunk));
             }
@@ -172,7 +172,7 @@ impl Container {
         }
         let chunk = self.source.chunk(span.start)?;
         if &chunk.kind != b"TILE" {
-            check_known(&chunk)?;
+            check_known(&chunk.kind)?;
             return Err(between_tiles(&chunk));
         }
         check_tile(&chunk.payload, number, &self.head)?;
@@ -190,7 +190,7 @@ impl Container {
         let mut at = self.behind;
         loop {
             let chunk = self.source.chunk(at)?;
-            check_known(&chunk)?;
+            check_known(&chunk.kind)?;
             match &chunk.kind {
                 b"TILE" => check_tile(&chunk.payload, self.tiles.len(), &self.head)?,
                 b"TIDX" => return Err(Error::format("R2.5", "a second or late TIDX chunk")),
@@ -245,7 +245,7 @@ fn read_head(source: &Source) -> Result<(Head, u64)> {
         return Err(Error::format("R2.1", messages::signature(&start)));
     }
     let chunk = source.chunk(SIGNATURE.len() as u64)?;
-    check_known(&chunk)?;
+    check_known(&chunk.kind)?;
     if &chunk.kind != b"HEAD" {
         return Err(Error::format("R2.5", format!("the first chunk is {}, not HEAD", chunk.name())));
     }
@@ -307,9 +307,9 @@ pub(crate) fn assemble(head: &Head, attachments: &Attachments<'_>, tiles: &[Code
 }
 
 /// R2.4.
-fn check_known(chunk: &Found<'_>) -> Result<()> {
-    if chunk.is_critical() && !KNOWN.contains(&&chunk.kind) {
-        return Err(Error::Unsupported(messages::unknown(chunk)));
+fn check_known(kind: &[u8; 4]) -> Result<()> {
+    if kind[0].is_ascii_uppercase() && !KNOWN.contains(&kind) {
+        return Err(Error::Unsupported(messages::unknown(kind)));
     }
     Ok(())
 }

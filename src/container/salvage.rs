@@ -7,7 +7,7 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use super::chunk::{crc, parse_header};
 use super::source::FRAME;
-use super::{Container, Extras, Head, KNOWN, Piece, SIGNATURE, Source, TileSpan, check_tile, messages, number_in, parse_index, spans};
+use super::{Container, Extras, Head, KNOWN, Piece, SIGNATURE, Source, TileSpan, check_known, check_tile, messages, number_in, parse_index, spans};
 use crate::{Error, Result};
 
 /// How many bytes of checksums are computed for each byte of the file. A file made to look like chunks everywhere would cost a second for each kilobyte.
@@ -39,6 +39,7 @@ impl Container {
         let Some(first) = own_head(&bytes) else { return Err(headless(&bytes)) };
         let head = Head::parse(payload(&bytes, &first))?;
         let (chunks, end, broken) = sound_chunks(&bytes, first);
+        chunks.iter().try_for_each(|chunk| check_known(&chunk.kind))?;
         let (tiles, lost) = find_tiles(&bytes, &chunks, end, &head)?;
         let behind = bytes.len() as u64;
         let mut extras = Extras::default();
