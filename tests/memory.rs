@@ -113,6 +113,42 @@ fn estimates_are_true_of_large_pictures() {
     );
 }
 
+/// The file with a chunk that is longer by so many zeros, its sum right.
+fn with_longer(file: &[u8], wanted: &[u8; 4], more: usize) -> Vec<u8> {
+    let (mut at, mut out) = (8, file[..8].to_vec());
+    while at < file.len() {
+        let end = at + 8 + u32::from_le_bytes(file[at + 4..at + 8].try_into().unwrap()) as usize;
+        let (kind, mut payload) = (&file[at..at + 4], file[at + 8..end].to_vec());
+        if kind == wanted {
+            payload.resize(payload.len() + more, 0);
+        }
+        let sum = crc32fast::hash(&[kind, &payload].concat());
+        out.extend([kind, &(payload.len() as u32).to_le_bytes(), &payload, &sum.to_le_bytes()].concat());
+        at = end + 4;
+    }
+    out
+}
+
+/// The words of a tile are another copy of what the file has of it, wherever the file is.
+#[test]
+fn coded_bytes_are_counted() {
+    const MORE: usize = 1 << 24;
+    for lossless in [Lossless::Always, Lossless::Never] {
+        let file = Encoder::new().lossless(lossless).encode(&scene(60, 50, Channels::GrayAlpha, 1)).unwrap();
+        for kind in [b"ALPH", b"TILE"] {
+            let longer = with_longer(&file, kind, MORE);
+            let in_memory = |file: &[u8]| Decoder::new(file).unwrap().memory_for_rows().unwrap() as usize;
+            let opened = |file: &[u8]| {
+                let file = std::io::Cursor::new(file.to_vec());
+                Decoder::from_seekable(file, aei::DecoderOptions::default()).unwrap().memory_for_rows().unwrap() as usize
+            };
+            for added in [in_memory(&longer) - in_memory(&file), opened(&longer) - opened(&file)] {
+                assert!((2 * MORE - MORE / 4..=2 * MORE).contains(&added), "{} {lossless:?}: {added}", kind.escape_ascii());
+            }
+        }
+    }
+}
+
 /// Twice the height needs no more.
 #[test]
 fn rows_need_the_same_memory_whatever_the_height() {

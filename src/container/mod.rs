@@ -216,19 +216,20 @@ impl Container {
         }
     }
 
-    /// Bytes that the largest tile's payload takes when it is read.
+    /// Bytes that the largest tile takes of memory while it is decoded: its words and, if the file is not in memory, its payload.
     pub(crate) fn largest_tile(&self) -> u64 {
-        match &self.source {
-            Source::Memory(_) => 0,
-            Source::Seekable { .. } => self.tiles.iter().map(|t| t.length.into()).max().unwrap_or(0),
-        }
+        self.copies() * self.tiles.iter().map(|t| u64::from(t.length)).max().unwrap_or(0)
     }
 
-    /// Bytes that the largest tile's alpha takes when it is read.
+    /// Bytes that the largest tile's alpha takes, likewise.
     pub(crate) fn largest_alpha(&self) -> u64 {
+        self.copies() * self.extras.largest_alpha()
+    }
+
+    fn copies(&self) -> u64 {
         match &self.source {
-            Source::Memory(_) => 0,
-            Source::Seekable { .. } => self.extras.largest_alpha(),
+            Source::Memory(_) => 1,
+            Source::Seekable { .. } => 2,
         }
     }
 

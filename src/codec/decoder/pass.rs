@@ -71,8 +71,8 @@ impl<'a> Pass<'a> {
         let places: Vec<_> = self.places(0).collect();
         let widest = places.iter().map(|place| place.columns.len() as u64).max().unwrap_or(0);
         let at_once = if by_tile(places.len()) { rayon::current_num_threads().min(places.len()) } else { 1 };
-        // The features and the context of a tile, what the entropy network holds, and the tile's words and its payload, if the file is not in memory.
-        let tiles = (memory::features(widest * rows, 2 * h.m + 4 * h.ce) + 2 * self.decoder.container.largest_tile()) * at_once as u64;
+        // The features and the context of a tile, what the entropy network holds, and the tile's words and payload.
+        let tiles = (memory::features(widest * rows, 2 * h.m + 4 * h.ce) + self.decoder.container.largest_tile()) * at_once as u64;
         let transform = memory::transform(h, h.synthesis, self.columns.len() as u64);
         let several = |bytes: u64| if places.len() > 1 { bytes } else { 0 };
         // Behind the first row of tiles, the transform has its rows and its pool.

@@ -79,13 +79,13 @@ pub(super) fn memory_of_alpha(decoder: &Decoder, area: Area, depth: SampleDepth)
     if decoder.info.channels.has_alpha() { memory(decoder, area, depth.bytes(), decoder.container.largest_alpha()) } else { (0, 0) }
 }
 
-/// `bytes` of samples for each pixel, of tiles whose payloads have so many bytes at most, if the file is not in memory.
+/// `bytes` of samples for each pixel, of tiles of which the largest takes so many bytes as it is coded.
 fn memory(decoder: &Decoder, area: Area, bytes: usize, largest: u64) -> (u64, u64) {
     let grid = decoder.container.head.grid();
     let columns = grid.tile().min(decoder.info.width as usize) as u64;
     // The row of tiles, which is decoded at once, and for each thread what has been learnt of a tile, its words, and its payload.
     let threads = rayon::current_num_threads().min(grid.per_row()) as u64;
-    ((area.width * bytes * grid.tile().min(area.height)) as u64, threads * (tile_memory(columns) + 2 * largest))
+    ((area.width * bytes * grid.tile().min(area.height)) as u64, threads * (tile_memory(columns) + largest))
 }
 
 impl<'a, S: Sample> StoredRows<'a, S> {
