@@ -200,6 +200,10 @@ fn limits_hold_at_both_doors() {
     assert_eq!(with(&|l| l.max_tiles = 4), [false; 2]);
     assert_eq!(with(&|l| l.max_tiles = 3), [true; 2]);
     assert_eq!(with(&|l| l.max_pixels = 89_999), [true; 2]);
+    let mut options = tiny_options();
+    options.limits.max_pixels = 89_999;
+    let part = Decoder::with_options(&file[..], options).unwrap().decode_region(0, 0, 1, 1);
+    assert!(matches!(part, Err(Error::Limits(_))), "the picture counts, not the part");
     assert_eq!(with(&|l| l.max_file_bytes = len), [false; 2]);
     assert_eq!(with(&|l| l.max_file_bytes = len - 1), [true; 2]);
     assert_eq!(with(&|l| l.max_memory = 100_000), [true; 2]);

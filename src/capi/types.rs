@@ -82,7 +82,7 @@ pub type AeiProgress = Option<unsafe extern "C" fn(user_data: *mut c_void, done:
 pub struct AeiDecodeOptions {
     /// sizeof(AeiDecodeOptions), set by the caller.
     pub size: usize,
-    /// Largest number of pixels of what is decoded, the picture or a region; 0 stands for 2^28.
+    /// Largest number of pixels of the picture, even where a region of it is decoded; 0 stands for 2^28.
     pub max_pixels: u64,
     /// Largest number of bytes for samples, latents and features; 0 stands for 2^31.
     pub max_memory: u64,

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Largest number of pixels. Default: 2^28 (268 megapixels).
+    /// Largest number of pixels of the picture, even where a part of it is decoded. Default: 2^28 (268 megapixels).
     pub max_pixels: u64,
     /// Largest size of the coded file in bytes. Default: 2^30.
     pub max_file_bytes: u64,

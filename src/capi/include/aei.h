@@ -62,7 +62,7 @@ typedef int32_t (*AeiProgress)(void *user_data, uint64_t done, uint64_t total);
 typedef struct AeiDecodeOptions {
   // sizeof(AeiDecodeOptions), set by the caller.
   size_t size;
-  // Largest number of pixels of what is decoded, the picture or a region; 0 stands for 2^28.
+  // Largest number of pixels of the picture, even where a region of it is decoded; 0 stands for 2^28.
   uint64_t max_pixels;
   // Largest number of bytes for samples, latents and features; 0 stands for 2^31.
   uint64_t max_memory;
