@@ -329,6 +329,21 @@ fn all_orientations_come_out_upright() {
 }
 
 #[test]
+fn previews_have_the_depth_and_the_channels_that_are_told() {
+    let place = Place::new();
+    let deep: Vec<u16> = (0..20 * 20 * 4).map(|i| (i * 40_503 % 65_536) as u16).collect();
+    place.write("deep.png", png_with(bytemuck::cast_slice(&deep), 20, 20, image::ExtendedColorType::Rgba16, None));
+    place.run(&["encode", "--lossless", "--preview", "deep.png"]).success();
+    for (arguments, depth) in [(&[][..], 8), (&["--depth", "8"], 8), (&["--depth", "16"], 16)] {
+        let output = place.run(&[&["decode", "deep.aei", "-f", "--json", "--preview", "-o", "p.png"], arguments].concat()).success();
+        let told: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        let preview = picture(&place.read("p.png"));
+        assert_eq!((&told["depth"], &told["channels"]), (&depth.into(), &3.into()), "{arguments:?}");
+        assert_eq!((u64::from(preview.depth().bits()), preview.channels()), (depth, aei::Channels::Rgb), "{arguments:?}");
+    }
+}
+
+#[test]
 fn deep_samples_come_back_from_lossless_files() {
     let place = Place::new();
     let deep: Vec<u16> = (0..20 * 20 * 3).map(|i| (i * 40_503 % 65_536) as u16).collect();

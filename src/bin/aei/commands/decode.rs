@@ -82,11 +82,13 @@ impl Decode {
         let decoder = open_on(session, input, door, device)?.on_warning(console.device_warning());
         let progress = console.progress(input);
         let info = *decoder.info();
-        // What was kept without loss is not to be lost here.
-        let depth = self.depth.unwrap_or(if info.lossless && info.source_depth > 8 { SampleDepth::Sixteen } else { SampleDepth::Eight });
+        // What was kept without loss is not to be lost here. Previews keep nothing.
+        let wide = info.lossless && info.source_depth > 8 && !self.preview;
+        let depth = self.depth.unwrap_or(if wide { SampleDepth::Sixteen } else { SampleDepth::Eight });
         let decoder = decoder.depth(depth).on_progress(progress.callback());
         let swap = info.orientation.swaps_sides();
         let (mut width, mut height) = if swap { (info.height, info.width) } else { (info.width, info.height) };
+        let mut channels = info.channels;
         let (mut decoded, mut differences) = (None, None);
         // Where nothing has to be turned, no more than some rows are in memory.
         let plain = self.region.is_none() && !self.preview && !self.verify_exact && depth == SampleDepth::Eight;
@@ -105,7 +107,7 @@ impl Decode {
             if self.verify_exact {
                 differences = Some(Differences::new(&picture, &self.picture(&open(session, input, door)?.depth(depth), input)?));
             }
-            (width, height) = (picture.width(), picture.height());
+            (width, height, channels) = (picture.width(), picture.height(), picture.channels());
             notices = aei::write_notices(&picture, format);
             notices.iter().for_each(|notice| console.notice(output, notice));
             let file = aei::write_picture(&picture, format).at(output)?;
@@ -128,7 +130,7 @@ impl Decode {
                 "format": format.extension(),
                 "width": width,
                 "height": height,
-                "channels": info.channels.count(),
+                "channels": channels.count(),
                 "depth": depth.bits(),
                 "device": device.name(),
                 "notices": notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -173,7 +175,7 @@ impl Decode {
                 let [x, y, w, h] = decoder.info().coded_region(x, y, w, h).map_err(|e| Failure::usage(e.to_string())).at(input)?;
                 decoder.decode_region(x, y, w, h)
             }
-            None if self.preview => preview(decoder),
+            None if self.preview => preview(decoder, self.depth.unwrap_or_default()),
             None => decoder.decode(),
         };
         picture.and_then(Picture::upright).at(input)
@@ -215,8 +217,9 @@ fn notices_of_rows(decoder: &Decoder, format: FileFormat) -> aei::Result<Vec<Not
 }
 
 /// The small picture inside a file.
-fn preview(decoder: &Decoder) -> aei::Result<Picture> {
-    decoder.preview()?.ok_or_else(|| aei::Error::Unsupported("the file has no preview; `aei encode --preview` makes one".into()))
+fn preview(decoder: &Decoder, depth: SampleDepth) -> aei::Result<Picture> {
+    let none = || aei::Error::Unsupported("the file has no preview; `aei encode --preview` makes one".into());
+    decoder.preview_decoder()?.ok_or_else(none)?.depth(depth).decode()
 }
 
 /// Damage with places in the picture as it is written, which is upright.
