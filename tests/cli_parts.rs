@@ -116,6 +116,14 @@ fn salvage_tells_what_is_lost() {
     place.succeeds(&["decode", "good.aei", "--salvage"]);
     place.write("cut.aei", &file[..file.len() - 3]);
     place.fails(7, "nothing of the picture is lost", &["decode", "cut.aei", "--salvage"]);
+    place.fails(7, "1 of 4 tiles are lost and were filled from what is around them", &["decode", "bad.aei", "--salvage", "-f"]);
+    // Nothing is made up of what was kept without loss.
+    let mut exact = aei::Encoder::new().lossless(aei::Lossless::Always).tile_size(256).unwrap().encode(&decoded).unwrap();
+    let at = exact.len() - 40;
+    exact[at] ^= 1;
+    place.write("exact.aei", &exact);
+    place.fails(7, "1 of 4 tiles are lost and are gray now", &["decode", "exact.aei", "--salvage"]);
+    assert_eq!(crop(&place.picture("exact.png"), 256, 256, 1, 1), [128; 3]);
 }
 
 /// More than 2^24 pixels.

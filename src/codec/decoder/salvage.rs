@@ -27,7 +27,7 @@ pub(super) struct Salvage {
 pub struct Damage {
     /// The first broken rule of the file as a whole, in words; `None` if its chunks are as they should be.
     pub file: Option<String>,
-    /// Tiles whose part of the picture was made up from what is around them, by number.
+    /// Tiles whose part of the picture was made up from what is around them, or became gray in a lossless picture, by number.
     pub tiles: Vec<LostTile>,
     /// Tiles whose alpha was lost and became opaque, by number.
     pub alpha: Vec<LostAlpha>,
@@ -108,7 +108,8 @@ impl fmt::Display for LostTile {
 }
 
 impl Decoder {
-    /// Decodes what is left of a damaged file, and tells what was lost. Lost tiles are filled from those around them.
+    /// Decodes what is left of a damaged file, and tells what was lost. Lost tiles are filled from those around them, or with gray in a lossless
+    /// picture.
     ///
     /// The decoder has to be made with [`DecoderOptions::salvage`](super::DecoderOptions::salvage); without it, this fails as [`Decoder::decode`] does.
     ///

@@ -162,7 +162,10 @@ impl Decode {
         let lost = match damage.tiles.len() {
             0 if !damage.alpha.is_empty() => "the colours are whole".to_owned(),
             0 => "the file is damaged, but nothing of the picture is lost".to_owned(),
-            n => format!("{n} of {} tiles are lost and were filled from what is around them", info.tiles),
+            n => {
+                let now = if info.lossless { "are gray now" } else { "were filled from what is around them" };
+                format!("{n} of {} tiles are lost and {now}", info.tiles)
+            }
         };
         console.warning(input, lost);
         Ok(ExitCode::from(Cause::Salvaged as u8))
