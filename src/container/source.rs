@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use byteorder::{ByteOrder, LittleEndian};
@@ -22,7 +22,25 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 /// The bytes of a file, to be read at any place and from any thread.
 pub(crate) enum Source {
     Memory(Arc<Vec<u8>>),
-    Seekable { reader: Mutex<Box<dyn ReadSeek>>, len: u64, max_chunk: u64 },
+    Seekable { reader: Mutex<Reader>, len: u64, max_chunk: u64 },
+}
+
+/// A reader, and where it is unless that is unknown: with it, going on from there costs a buffered reader nothing.
+pub(crate) struct Reader {
+    from: Box<dyn ReadSeek>,
+    at: Option<u64>,
+}
+
+impl Reader {
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        match self.at.take() {
+            Some(before) => self.from.seek_relative(at.wrapping_sub(before) as i64)?,
+            None => _ = self.from.seek(SeekFrom::Start(at))?,
+        }
+        self.from.read_exact(bytes)?;
+        self.at = Some(at + bytes.len() as u64);
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Source {
@@ -57,7 +75,7 @@ impl Source {
     /// `max_chunk` bounds what one chunk may make this allocate.
     pub(crate) fn seekable(mut reader: Box<dyn ReadSeek>, max_chunk: u64) -> Result<Self> {
         let len = reader.seek(SeekFrom::End(0))?;
-        Ok(Self::Seekable { reader: Mutex::new(reader), len, max_chunk })
+        Ok(Self::Seekable { reader: Mutex::new(Reader { from: reader, at: None }), len, max_chunk })
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -75,8 +93,7 @@ impl Source {
             Self::Seekable { reader, .. } => {
                 let mut bytes = try_filled(len, 0)?;
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-                reader.seek(SeekFrom::Start(at))?;
-                match reader.read_exact(&mut bytes) {
+                match reader.read(at, &mut bytes) {
                     // The file has become shorter since it was opened.
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(chunk::truncated(at).into()),
                     other => other.map(|()| Cow::Owned(bytes)).map_err(Error::Io),
