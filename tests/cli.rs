@@ -515,6 +515,26 @@ mod unix {
     }
 
     #[test]
+    fn named_pipes_are_read_once() {
+        let place = photo();
+        place.run(&["decode", "photo.aei", "-o", "decoded.png"]).success();
+        let pipe = place.path("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (arguments, input, expected) in
+            [(["encode", "pipe", "-fo", "again.aei"], "photo.png", "photo.aei"), (["decode", "pipe", "-fo", "again.png"], "photo.aei", "decoded.png")]
+        {
+            // What is opened twice may lose its writer in between, or not.
+            for _ in 0..20 {
+                let (pipe, bytes) = (pipe.clone(), place.read(input));
+                let writer = std::thread::spawn(move || fs::write(pipe, bytes));
+                place.command(&arguments).timeout(std::time::Duration::from_secs(30)).assert().success();
+                writer.join().unwrap().unwrap();
+                assert!(place.read(arguments[3]) == place.read(expected));
+            }
+        }
+    }
+
+    #[test]
     fn a_reader_that_leaves_is_no_crash() {
         let place = photo();
         for (arguments, code) in [(&["info", "photo.aei"][..], 0), (&["info", "--json", "photo.aei"], 0), (&["decode", "photo.aei", "-o", "-"], 3)] {

@@ -271,6 +271,10 @@ impl<W: io::Write> io::Write for Counting<W> {
 /// A regular file, opened; `None` for standard input, devices and pipes, which cannot be read twice.
 pub(crate) fn open_regular(place: &Place) -> Result<Option<File>, Failure> {
     let Place::Path(path) = place else { return Ok(None) };
+    // A pipe must not be opened twice: its writer has gone when the first reader has.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Ok(None);
+    }
     let file = File::open(path).at(place)?;
     Ok(file.metadata().at(place)?.is_file().then_some(file))
 }
