@@ -259,6 +259,14 @@ fn limits_from_the_command_line() {
     place.fails(5, "photo.aei: ", &["decode", "photo.aei", "-f", "--max-pixels", "3071"]);
     place.fails(5, "photo.png: ", &["encode", "photo.png", "-f", "--max-memory", "1K"]);
     place.fails(5, "photo.aei: ", &["decode", "photo.aei", "-f", "--max-memory", "1K"]);
+    // What is to be raised for metadata is the memory, too.
+    let mut metadata = aei::Metadata::default();
+    metadata.xmp = Some(vec![b' '; (64 << 20) + 1]);
+    place.write("much.webp", write_picture(&rgb(8, 8).with_metadata(metadata), FileFormat::WebP).unwrap());
+    place.fails(5, "bytes of metadata allowed; if you trust the file, raise --max-pixels or --max-memory", &["encode", "much.webp"]);
+    place.run(&["encode", "much.webp", "--max-memory", "1G"]).success();
+    place.fails(5, "raise --max-pixels or --max-memory", &["decode", "much.aei"]);
+    place.run(&["decode", "much.aei", "--max-memory", "1G"]).success();
 }
 
 /// The same file, but made with another model, as its header says.

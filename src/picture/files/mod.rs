@@ -75,7 +75,7 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     allowed.max_alloc = Some(limits.max_memory);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.to_image());
     reader.limits(if format == FileFormat::Png { head_of_png(limits) } else { allowed.clone() });
-    let mut decoder = reader.into_decoder().map_err(|e| read_error(e, format, limits))?;
+    let mut decoder = reader.into_decoder().map_err(|e| head_error(e, format, limits))?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, format, limits)?;
     let colour = decoder.color_type();
@@ -169,6 +169,15 @@ fn head_of_png(limits: &Limits) -> image::Limits {
     allowed
 }
 
+/// What is wrong with a file in front of its pixels. Of PNG, it is the chunks there that are too large, see [`head_of_png`].
+fn head_error(error: ImageError, format: FileFormat, limits: &Limits) -> Error {
+    let allowed = head_of_png(limits).max_alloc.unwrap_or(u64::MAX);
+    match error {
+        ImageError::Limits(_) if format == FileFormat::Png && allowed < limits.max_memory => too_much_metadata(limits),
+        other => read_error(other, format, limits),
+    }
+}
+
 fn check_size(width: u32, height: u32, format: FileFormat, limits: &Limits) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(damaged(format, &format!("it claims {width}x{height} pixels")));
@@ -210,7 +219,7 @@ fn fitting(mut metadata: Metadata, headers: &Headers, channels: Channels, limits
         metadata.icc = metadata.icc.or(made.filter(|_| !stated.is_srgb()));
     }
     if metadata.total_bytes() > limits.max_metadata_bytes {
-        return Err(Error::Limits(format!("the file has more than the {} bytes of metadata allowed", limits.max_metadata_bytes)));
+        return Err(too_much_metadata(limits));
     }
     Ok(metadata)
 }
@@ -235,6 +244,10 @@ fn orientation(decoder: &mut impl ImageDecoder, format: FileFormat, metadata: &M
 
 fn too_much_memory(limits: &Limits) -> Error {
     Error::Limits(format!("reading the picture needs more memory than the limit of {} MiB", limits.max_memory >> 20))
+}
+
+fn too_much_metadata(limits: &Limits) -> Error {
+    Error::Limits(format!("the file has more than the {} bytes of metadata allowed", limits.max_metadata_bytes))
 }
 
 fn not_read(format: FileFormat, what: &str) -> Error {

@@ -12,7 +12,8 @@ use super::embed::XMP_IN_PNG;
 use super::headers::Headers;
 use super::write::{kept, pnm_header};
 use super::{
-    FileFormat, Notice, check_size, damaged, fitting, head_of_png, metadata, not_read, one_line, orientation, png_colour, read_error, too_much_memory,
+    FileFormat, Notice, check_size, damaged, fitting, head_error, head_of_png, metadata, not_read, one_line, orientation, png_colour, read_error,
+    too_much_memory,
 };
 use crate::picture::metadata::set_upright;
 use crate::{Channels, Error, Layout, Limits, Metadata, Orientation, Result, SampleDepth};
@@ -57,7 +58,7 @@ impl<R: Read + Seek> PictureRows<R> {
             return Ok(None);
         }
         reader.rewind()?;
-        let mut decoder = PngDecoder::with_limits(BufReader::new(&mut reader), head_of_png(limits)).map_err(|e| read_error(e, format, limits))?;
+        let mut decoder = PngDecoder::with_limits(BufReader::new(&mut reader), head_of_png(limits)).map_err(|e| head_error(e, format, limits))?;
         let mut notices = Vec::new();
         let metadata = metadata(&mut decoder, &headers, &mut notices);
         let orientation = orientation(&mut decoder, format, &metadata).map_err(|e| read_error(e, format, limits))?;

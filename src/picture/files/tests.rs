@@ -312,6 +312,18 @@ fn limits_hold() {
     }
 }
 
+#[test]
+fn too_much_metadata_is_called_that() {
+    let limits = Limits { max_metadata_bytes: 10_000, ..Limits::default() };
+    for format in [FileFormat::Png, FileFormat::WebP] {
+        let metadata = Metadata { xmp: Some(vec![b' '; 60_000]), ..Metadata::default() };
+        let file = write_picture(&Picture::rgb(2, 2, samples(12)).unwrap().with_metadata(metadata), format).unwrap();
+        let message = read(&file, &limits).unwrap_err().to_string();
+        assert!(message.contains("the 10000 bytes of metadata allowed"), "{format}: {message}");
+        assert!(read(&file, &Limits { max_metadata_bytes: 100_000, ..limits }).is_ok(), "{format}");
+    }
+}
+
 /// A header that claims 65535x65535 pixels, without any: refused for its size, not tried.
 #[test]
 fn huge_claims_are_refused_without_memory() {

@@ -122,9 +122,10 @@ impl Common {
         limits.max_pixels = self.max_pixels.unwrap_or(limits.max_pixels);
         if let Some(bytes) = self.max_memory {
             limits.max_memory = bytes;
-            // Files are read into memory.
+            // Files are read into memory, and so is what they hold besides the picture.
             limits.max_file_bytes = limits.max_file_bytes.max(bytes);
             limits.max_chunk_bytes = limits.max_chunk_bytes.max(bytes);
+            limits.max_metadata_bytes = limits.max_metadata_bytes.max(bytes);
         }
         // The environment is part of the command line here.
         let kernel = aei::kernel_name().map_err(|e| Failure::usage(format!("AEI_KERNEL: {e}")))?;
