@@ -434,6 +434,27 @@ fn json_is_all_there_is_on_standard_output() {
 }
 
 #[test]
+fn json_tells_what_was_written() {
+    let place = Place::new();
+    let deep: Vec<u16> = (0..300 * 20 * 2).map(|i| (i * 40_503 % 65_536) as u16).collect();
+    place.write("deep.png", png_with(bytemuck::cast_slice(&deep), 300, 20, image::ExtendedColorType::La16, None));
+    place.run(&["encode", "--lossless", "--preview", "deep.png"]).success();
+    for options in [&[][..], &["--depth", "8"], &["--depth", "16"], &["--preview"]] {
+        for format in FileFormat::WRITABLE {
+            let name = format!("again.{}", format.extension());
+            let output = place.run(&[&["decode", "deep.aei", "--json", "-fo", &name], options].concat()).success();
+            let object: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+            let written = picture(&place.read(&name));
+            let told = |what: &str| object[what].as_u64().unwrap();
+            // Gray in BMP is a palette, which is read as colours.
+            let channels = if format == FileFormat::Bmp && options == ["--preview"] { 1 } else { written.channels().count() as u64 };
+            let expected = (channels, written.depth().bits().into(), written.width().into());
+            assert_eq!((told("channels"), told("depth"), told("width")), expected, "{name} {options:?}");
+        }
+    }
+}
+
+#[test]
 fn quality_threads_and_tiles() {
     let place = Place::new();
     place.write("a.png", png(&rgb(300, 40)));

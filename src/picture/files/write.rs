@@ -84,6 +84,13 @@ pub fn write_notices(picture: &Picture, format: FileFormat) -> Vec<Notice> {
     notices
 }
 
+impl FileFormat {
+    /// The channels and the depth with which [`write_picture`] writes a picture of such ones.
+    pub fn written_as(self, channels: Channels, depth: SampleDepth) -> (Channels, SampleDepth) {
+        (target_channels(channels, self), if has_16_bits(self) { depth } else { SampleDepth::Eight })
+    }
+}
+
 fn has_16_bits(format: FileFormat) -> bool {
     matches!(format, FileFormat::Png | FileFormat::Tiff | FileFormat::Pnm)
 }

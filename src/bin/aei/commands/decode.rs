@@ -88,13 +88,13 @@ impl Decode {
         let decoder = decoder.depth(depth).on_progress(progress.callback());
         let swap = info.orientation.swaps_sides();
         let (mut width, mut height) = if swap { (info.height, info.width) } else { (info.width, info.height) };
-        let mut channels = info.channels;
         let (mut decoded, mut differences) = (None, None);
         // Where nothing has to be turned, no more than some rows are in memory.
         let plain = self.region.is_none() && !self.preview && !self.verify_exact && depth == SampleDepth::Eight;
         let by_rows = plain && info.orientation == Orientation::Normal && format.has_rows();
-        let notices;
+        let (notices, written);
         let output_bytes = if by_rows {
+            written = format.written_as(info.channels, depth);
             notices = notices_of_rows(&decoder, format).at(input)?;
             notices.iter().for_each(|notice| console.notice(output, notice));
             let bytes = paths::write_with(output, self.force, |out| write_by_rows(&decoder, format, input, output, out))?;
@@ -107,7 +107,8 @@ impl Decode {
             if self.verify_exact {
                 differences = Some(Differences::new(&picture, &self.picture(&open(session, input, door)?.depth(depth), input)?));
             }
-            (width, height, channels) = (picture.width(), picture.height(), picture.channels());
+            (width, height) = (picture.width(), picture.height());
+            written = format.written_as(picture.channels(), picture.depth());
             notices = aei::write_notices(&picture, format);
             notices.iter().for_each(|notice| console.notice(output, notice));
             let file = aei::write_picture(&picture, format).at(output)?;
@@ -130,8 +131,8 @@ impl Decode {
                 "format": format.extension(),
                 "width": width,
                 "height": height,
-                "channels": channels.count(),
-                "depth": depth.bits(),
+                "channels": written.0.count(),
+                "depth": written.1.bits(),
                 "device": device.name(),
                 "notices": notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "input_bytes": info.file_bytes,
