@@ -149,6 +149,21 @@ fn coded_bytes_are_counted() {
     }
 }
 
+/// Threads that have nothing to do need nothing.
+#[test]
+fn estimates_count_threads_that_work() {
+    for lossless in [Lossless::Auto, Lossless::Always] {
+        for channels in [Channels::Gray, Channels::Rgba] {
+            let estimate = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| Encoder::new().lossless(lossless).memory_for_rows(Layout::new(160, 120, channels).unwrap()).unwrap())
+            };
+            assert!(estimate(1) < estimate(2));
+            assert_eq!(estimate(16), estimate(64), "{lossless:?}, {channels:?}");
+        }
+    }
+}
+
 /// Twice the height needs no more.
 #[test]
 fn rows_need_the_same_memory_whatever_the_height() {

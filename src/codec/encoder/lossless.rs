@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::super::lossless::{encode_tile, estimate, pixel_columns, quick_estimate, tile_memory};
+use super::super::lossless::{WAYS, encode_tile, estimate, pixel_columns, quick_estimate, tile_memory};
 use super::super::{Limits, report};
 use super::{Encoder, RowSource};
 use crate::codec::alpha::AlphaEncoder;
@@ -245,10 +245,11 @@ const AHEAD: usize = 256;
 pub(super) fn lossless_memory(grid: &Grid, layout: &Layout) -> (u64, u64) {
     let tile = grid.tile().min(layout.height() as usize);
     let samples = (layout.row_len() * size_of::<u16>()) as u64;
-    // Rows that wait; of the tiles that are packed at the same time the stream and its words; for each thread what is learnt of a tile.
+    // Rows that wait; of the tiles that are packed at the same time the stream and its words; for each thread that has one to do what is learnt of a tile.
     let columns = grid.tile().min(layout.width() as usize);
     let at_once = rayon::current_num_threads().min(grid.per_row()) * columns;
-    let packed = (at_once * tile * layout.channels().count() * size_of::<u16>()) as u64 + rayon::current_num_threads() as u64 * tile_memory(columns as u64);
+    let learning = rayon::current_num_threads().min(grid.per_row() * WAYS) as u64 * tile_memory(columns as u64);
+    let packed = (at_once * tile * layout.channels().count() * size_of::<u16>()) as u64 + learning;
     (samples * (tile + AHEAD + BAND_ROWS).min(layout.height() as usize + BAND_ROWS) as u64, packed)
 }
 
@@ -258,7 +259,8 @@ pub(super) fn alpha_memory(grid: &Grid, layout: &Layout) -> (u64, u64) {
         return (0, 0);
     }
     let (tile, columns) = (grid.tile().min(layout.height() as usize), grid.tile().min(layout.width() as usize));
-    let threads = rayon::current_num_threads() as u64;
-    let packed = threads.min(grid.per_row() as u64) * (columns * tile * size_of::<u16>()) as u64 + threads * tile_memory(columns as u64);
+    let threads = rayon::current_num_threads();
+    let learning = threads.min(grid.per_row() * WAYS) as u64 * tile_memory(columns as u64);
+    let packed = (threads.min(grid.per_row()) * columns * tile * size_of::<u16>()) as u64 + learning;
     (u64::from(layout.width()) * (tile * size_of::<u16>()) as u64, packed)
 }

@@ -27,6 +27,9 @@ pub(super) const fn tile_memory(columns: u64) -> u64 {
     Samples::BYTES + columns * (Samples::COLUMN_BYTES + size_of::<[i32; 3]>() as u64)
 }
 
+/// The most ways of coding a tile that [`encode_tile`] tries at the same time, each of which takes [`tile_memory`].
+pub(super) const WAYS: usize = 2 * Transform::ALL.len();
+
 /// The columns of pixels of a tile, of a picture of this width.
 pub(super) fn pixel_columns(place: &TilePlace, width: usize) -> Range<usize> {
     place.columns.start * LATENT..(place.columns.end * LATENT).min(width)
