@@ -55,6 +55,18 @@ pub(crate) fn set_upright(exif: &mut [u8]) {
     }
 }
 
+/// Sets the orientation in an XMP packet to 1, where it has one, for a picture that has been turned: some readers believe it where EXIF says nothing. All else stays.
+pub(crate) fn set_xmp_upright(xmp: &mut [u8]) {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let places: Vec<usize> = xmp.windows(NAME.len()).enumerate().filter(|(_, bytes)| *bytes == NAME).map(|(at, _)| at + NAME.len()).collect();
+    for at in places {
+        // An attribute or an element.
+        if let [b'=', b'"' | b'\'', digit @ b'1'..=b'8', b'"' | b'\'', ..] | [b'>', digit @ b'1'..=b'8', b'<', ..] = &mut xmp[at..] {
+            *digit = b'1';
+        }
+    }
+}
+
 /// Where the orientation of an EXIF block is.
 struct OrientationEntry {
     big_endian: bool,
@@ -148,6 +160,22 @@ mod tests {
         let mut same = strange.clone();
         set_upright(&mut same);
         assert_eq!(same, strange);
+    }
+
+    #[test]
+    fn orientation_in_xmp_becomes_one() {
+        for (before, after) in [
+            ("<a tiff:Orientation=\"6\" x=\"6\"/>", "<a tiff:Orientation=\"1\" x=\"6\"/>"),
+            ("<a tiff:Orientation='3'/>", "<a tiff:Orientation='1'/>"),
+            ("<tiff:Orientation>8</tiff:Orientation>", "<tiff:Orientation>1</tiff:Orientation>"),
+            ("<tiff:Orientation>12</tiff:Orientation>", "<tiff:Orientation>12</tiff:Orientation>"),
+            ("tiff:Orientation", "tiff:Orientation"),
+            ("", ""),
+        ] {
+            let mut xmp = before.as_bytes().to_vec();
+            set_xmp_upright(&mut xmp);
+            assert_eq!(xmp, after.as_bytes());
+        }
     }
 
     #[test]

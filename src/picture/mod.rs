@@ -226,7 +226,8 @@ impl Picture {
         self.orientation
     }
 
-    /// Turns the samples as [`Picture::orientation`] says, after which that is [`Orientation::Normal`], and an EXIF block says so too.
+    /// Turns the samples as [`Picture::orientation`] says, after which that is [`Orientation::Normal`], and an EXIF block says so too, as does an XMP packet that states
+    /// one.
     ///
     /// # Errors
     /// [`Error::Limits`] if there is no memory for the turned copy.

@@ -1,6 +1,6 @@
 //! The eight ways in which a camera can have been held, as EXIF numbers them.
 
-use super::metadata::set_upright;
+use super::metadata::{set_upright, set_xmp_upright};
 use super::{Picture, Samples, try_filled};
 use crate::Result;
 
@@ -78,6 +78,7 @@ pub(super) fn upright(mut picture: Picture) -> Result<Picture> {
     if picture.orientation == Orientation::Normal {
         return Ok(picture);
     }
+    picture.metadata.xmp.as_deref_mut().map(set_xmp_upright);
     let samples = turned(&picture)?;
     let (width, height) = if picture.orientation.swaps_sides() { (picture.height, picture.width) } else { (picture.width, picture.height) };
     Ok(Picture { width, height, samples, orientation: Orientation::Normal, ..picture })

@@ -90,12 +90,20 @@ fn alpha_depth_and_metadata_come_back_or_are_given_notice_of() {
 fn exif_says_upright_when_the_pixels_are() {
     let mut exif = everything(3, 2, Channels::Gray, false).metadata().exif.clone().unwrap();
     exif[18] = 6;
-    let metadata = Metadata { exif: Some(exif), ..Metadata::default() };
+    let [turn, upright] = ["6", "1"].map(|value| format!("<a tiff:Orientation=\"{value}\"/>").into_bytes());
+    let metadata = Metadata { exif: Some(exif), xmp: Some(turn.clone()), ..Metadata::default() };
     let picture = Picture::gray(3, 2, b"abcdef".to_vec()).unwrap().with_metadata(metadata).with_orientation(Orientation::Rotate90);
     for format in [FileFormat::Png, FileFormat::Jpeg, FileFormat::WebP] {
-        let (back, _) = read_picture(&write_picture(&picture, format).unwrap()).unwrap();
-        assert_eq!((back.width(), back.height(), back.orientation()), (2, 3, Orientation::Normal), "{format}");
-        assert_eq!(back.metadata().exif.as_ref().unwrap()[18], 1, "{format}");
+        for picture in [picture.clone(), picture.clone().upright().unwrap()] {
+            let (back, _) = read_picture(&write_picture(&picture, format).unwrap()).unwrap();
+            assert_eq!((back.width(), back.height(), back.orientation()), (2, 3, Orientation::Normal), "{format}");
+            assert_eq!(back.metadata().exif.as_ref().unwrap()[18], 1, "{format}");
+            assert_eq!(back.metadata().xmp.as_ref(), Some(&upright), "{format}");
+        }
+        // What XMP alone says is not how the picture is to be seen, and stays.
+        let stored = picture.clone().with_orientation(Orientation::Normal);
+        let (back, _) = read_picture(&write_picture(&stored, format).unwrap()).unwrap();
+        assert_eq!(back.metadata().xmp.as_ref(), Some(&turn), "{format}");
     }
 }
 

@@ -14,7 +14,7 @@ use tiff::encoder::{TiffEncoder, TiffValue};
 use tiff::tags::{ExtraSamples, Tag};
 
 use super::{FileFormat, Notice, colours, embed, one_line, profile};
-use crate::picture::metadata::set_upright;
+use crate::picture::metadata::{set_upright, set_xmp_upright};
 use crate::picture::orientation::turned;
 use crate::picture::try_filled;
 use crate::{Channels, Error, Metadata, Picture, Result, SampleDepth, Samples};
@@ -25,7 +25,7 @@ const JPEG_QUALITY: u8 = 95;
 const WEBP_MAX_SIDE: u32 = 16383;
 
 /// Makes a picture file. The picture is turned upright, as [`Picture::orientation`] says, because not every format can state an orientation; the orientation
-/// in EXIF becomes 1.
+/// in EXIF becomes 1, and where the picture is turned, that in XMP too.
 ///
 /// Gray stays gray, except where a format knows only colour (QOI, WebP) or has no gray with transparency (TIFF, BMP). JPEG is written at quality 95; all other formats keep the samples as they are, as far as they have
 /// 16 bits (PNG, TIFF, PNM) and transparency (all but JPEG). [`write_notices`] tells what a format cannot keep.
@@ -45,16 +45,20 @@ pub fn write_picture(picture: &Picture, format: FileFormat) -> Result<Vec<u8>> {
     }
     let upright = picture.orientation() == crate::Orientation::Normal;
     let samples = if upright { Cow::Borrowed(picture.data()) } else { Cow::Owned(turned(picture)?) };
+    let mut metadata = Cow::Borrowed(picture.metadata());
+    if !upright {
+        metadata.to_mut().xmp.as_deref_mut().map(set_xmp_upright);
+    }
     let target = target_channels(picture.channels(), format);
     match (&*samples, has_16_bits(format)) {
         (Samples::U16(samples), true) => {
             let samples = convert(samples, picture.channels(), target, u16::MAX)?;
-            write(bytemuck::cast_slice(&samples), width, height, target, SampleDepth::Sixteen, picture.metadata(), format)
+            write(bytemuck::cast_slice(&samples), width, height, target, SampleDepth::Sixteen, &metadata, format)
         }
         (samples, _) => {
             let samples = samples.to_u8();
             let samples = convert(&samples, picture.channels(), target, u8::MAX)?;
-            write(&samples, width, height, target, SampleDepth::Eight, picture.metadata(), format)
+            write(&samples, width, height, target, SampleDepth::Eight, &metadata, format)
         }
     }
 }
