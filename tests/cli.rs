@@ -188,6 +188,7 @@ fn mistakes_in_the_command_line() {
         ("no name of a file; the files in a folder are taken with -r", &["encode", ".."]),
         ("-r", &["encode", ".", "-o", "new/"]),
         ("-5 bits per pixel cannot be", &["encode", "photo.png", "-f", "--bpp", "-5"]),
+        ("an SSIMULACRA2 score of 100.5 cannot be reached: 100 is the best", &["encode", "photo.png", "-f", "--ssimulacra2", "100.5"]),
         ("--json and the model", &["export-model", "--json", "-"]),
         ("--lossless=never", &["encode", "--lossless", "never", "photo.png", "-o", "one.aei"]),
         ("--strip=all", &["encode", "--strip", "all", "photo.png"]),

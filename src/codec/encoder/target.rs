@@ -33,6 +33,8 @@ impl Target {
             #[cfg(feature = "metrics")]
             Self::Psnr(score) | Self::Ssimulacra2(score) if score.is_nan() => Err(Error::Parameter(format!("a quality of {score} cannot be"))),
             #[cfg(feature = "metrics")]
+            Self::Ssimulacra2(score) if score > 100.0 => Err(Error::Parameter(format!("an SSIMULACRA2 score of {score} cannot be reached: 100 is the best"))),
+            #[cfg(feature = "metrics")]
             Self::Psnr(_) | Self::Ssimulacra2(_) => Ok(None),
         }
     }
