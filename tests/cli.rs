@@ -153,6 +153,8 @@ fn standard_input_and_output() {
     let decoded = place.command(&["decode", "-"]).write_stdin(place.read("photo.aei")).assert().success();
     assert_eq!(FileFormat::guess(&decoded.get_output().stdout), Some(FileFormat::Png));
     assert_close(&picture(&decoded.get_output().stdout), &rgb(64, 48));
+    // Even where a folder is called so.
+    fs::create_dir(place.path("-")).unwrap();
     let decoded = place.run(&["decode", "photo.aei", "-o", "-", "--format", "pnm"]).success();
     assert!(decoded.get_output().stdout.starts_with(b"P6"));
     place.command(&["info", "-"]).write_stdin(place.read("photo.aei")).assert().success().stdout(contains("64x48"));
@@ -187,6 +189,8 @@ fn mistakes_in_the_command_line() {
         ("no name", &["encode", "-", "-o", "./"]),
         ("no name of a file; the files in a folder are taken with -r", &["encode", ".."]),
         ("-r", &["encode", ".", "-o", "new/"]),
+        ("-o has no name", &["encode", "photo.png", "-o", ""]),
+        ("aei: \"\": this is no name of a file", &["encode", ""]),
         ("-5 bits per pixel cannot be", &["encode", "photo.png", "-f", "--bpp", "-5"]),
         ("an SSIMULACRA2 score of 100.5 cannot be reached: 100 is the best", &["encode", "photo.png", "-f", "--ssimulacra2", "100.5"]),
         ("--json and the model", &["export-model", "--json", "-"]),
@@ -228,6 +232,8 @@ fn files_that_cannot_be_read_or_written() {
     fs::create_dir(place.path("taken/photo.png")).unwrap();
     place.fails(3, "this is a folder", &["decode", "photo.aei", "-o", "taken"]);
     place.fails(3, "aei: photo.png: this is not a folder", &["man", "-o", "photo.png"]);
+    // It is told before the work, and not by what the system calls it.
+    place.fails(3, ".aei: this name is too long", &["encode", "photo.png", "-o", &format!("{}.aei", "n".repeat(300))]);
 }
 
 #[test]

@@ -98,6 +98,7 @@ impl From<io::Error> for Failure {
             NotADirectory => "part of this path is a file, not a folder; check the name".into(),
             // Files that are in the way of other files are told elsewhere.
             AlreadyExists => "this is not a folder; give the name of one, or of one that can be made".into(),
+            InvalidFilename => "this name is too long, or not possible here; choose another".into(),
             StorageFull | QuotaExceeded => "the disk is full; make room or choose another place with -o".into(),
             BrokenPipe => "the reader of the output has gone away".into(),
             _ => error.to_string(),

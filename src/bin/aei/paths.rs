@@ -27,6 +27,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Standard => f.write_str("-"),
+            Self::Path(path) if path.as_os_str().is_empty() => f.write_str("\"\""),
             // A name may hold anything; a message is one line.
             Self::Path(path) => f.write_str(&path.to_string_lossy().replace(char::is_control, "?")),
         }
@@ -97,6 +98,9 @@ pub(crate) fn plan(inputs: &[OsString], output: Option<&OsStr>, recursive: bool,
         name.push(extension);
         Ok::<_, Failure>(name)
     };
+    if output.is_some_and(OsStr::is_empty) {
+        return Err(Failure::usage("-o has no name; give that of a file or of a folder"));
+    }
     let folder = output.filter(|o| names_folder(o)).map(Path::new);
     let mut found: Vec<(Place, PathBuf)> = Vec::with_capacity(inputs.len());
     let mut skipped = Vec::new();
@@ -163,10 +167,10 @@ fn files_in(top: &Path, outputs: Option<&Path>, is_ours: impl Fn(&Path) -> bool)
     (files, skipped)
 }
 
-/// Whether `-o` means a folder: one that exists, or a name with a slash at its end.
+/// Whether `-o` means a folder: one that exists, or a name with a slash at its end. `-` is standard output, whatever there is.
 fn names_folder(output: &OsStr) -> bool {
     let last = output.as_encoded_bytes().last().copied();
-    last.is_some_and(|byte| std::path::is_separator(byte.into())) || Path::new(output).is_dir()
+    last.is_some_and(|byte| std::path::is_separator(byte.into())) || output != "-" && Path::new(output).is_dir()
 }
 
 /// Two inputs must not be written to one place.
@@ -199,6 +203,7 @@ pub(crate) fn check_output(output: &Place, force: bool) -> Result<(), Failure> {
             Ok(found) if found.is_file() && !force => Err(exists()).at(output),
             // A device or a pipe is written to, not replaced.
             Ok(found) if !found.is_file() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Err(error).at(output),
             // Like the real one, but gone at once.
             _ => WholeFile::create(&end_of_links(path)).map(drop).at(output),
         },
