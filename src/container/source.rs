@@ -34,6 +34,7 @@ pub(crate) struct Reader {
 impl Reader {
     fn read(&mut self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
         match self.at.take() {
+            Some(before) if before == at => {}
             Some(before) => self.from.seek_relative(at.wrapping_sub(before) as i64)?,
             None => _ = self.from.seek(SeekFrom::Start(at))?,
         }

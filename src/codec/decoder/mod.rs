@@ -12,7 +12,7 @@ mod stored;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -161,7 +161,8 @@ impl Decoder {
             reader.rewind()?;
             return Self::with_options(reader, options);
         }
-        let source = Source::seekable(Box::new(reader), options.limits.max_chunk_bytes)?;
+        // Chunks begin with a few bytes that tell their size.
+        let source = Source::seekable(Box::new(BufReader::new(reader)), options.limits.max_chunk_bytes)?;
         options.limits.check_file(source.len())?;
         Ok(Self::from_container(Container::open(source)?, options, None))
     }

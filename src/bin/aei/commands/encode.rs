@@ -90,7 +90,7 @@ pub(crate) struct Encode {
 enum When {
     /// Where it is worth it
     Auto,
-    /// Whatever it takes
+    /// Whatever it takes; quality and effort change nothing then
     Always,
     /// Never
     Never,
