@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use aei::{FileFormat, Picture, write_picture};
+use aei::{Channels, Encoder, FileFormat, Lossless, Picture, write_picture};
 use serde_json::Value;
 
 fn compare(folder: &Path, arguments: &[&str]) -> Output {
@@ -91,6 +91,27 @@ fn an_aei_file_is_compared_with_its_original() {
     assert!(encode.success());
     let value: Value = serde_json::from_slice(&compare(folder.path(), &["--json", "a.png", "a.aei"]).stdout).unwrap();
     assert!(value["psnr_rgb"].as_f64().unwrap() > 20.0, "{value}");
+}
+
+#[test]
+fn lossless_files_are_compared_with_all_their_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, channels) in [("gray", Channels::Gray), ("alpha", Channels::GrayAlpha)] {
+        let samples: Vec<u16> = (0..60 * 40 * channels.count() as u32).map(|i| (i * 997 % 65536) as u16).collect();
+        let picture = Picture::from_samples(60, 40, channels, samples.into()).unwrap();
+        fs::write(folder.path().join("a.png"), write_picture(&picture, FileFormat::Png).unwrap()).unwrap();
+        let compared = |lossless| {
+            let file = Encoder::new().lossless(lossless).encode(&picture).unwrap();
+            fs::write(folder.path().join("a.aei"), file).unwrap();
+            serde_json::from_slice::<Value>(&compare(folder.path(), &["--json", "a.png", "a.aei"]).stdout).unwrap()
+        };
+        let alpha_equal = channels.has_alpha().then_some(true);
+        let value = compared(Lossless::Always);
+        assert_eq!((value["equal"].as_bool(), value["alpha_equal"].as_bool()), (Some(true), alpha_equal), "{name}");
+        // Alpha is whole there too.
+        let value = compared(Lossless::Never);
+        assert_eq!((value["equal"].as_bool(), value["alpha_equal"].as_bool()), (Some(false), alpha_equal), "{name}");
+    }
 }
 
 #[test]

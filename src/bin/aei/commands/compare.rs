@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use aei::metrics::{MS_SSIM_MIN_SIDE, Rgb, decibels, ms_ssim, psnr, ssimulacra2};
-use aei::{Channels, Decoder, DecoderOptions, Picture};
+use aei::{Channels, Decoder, DecoderOptions, Picture, SampleDepth};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -131,7 +131,12 @@ fn read(session: &Session, place: &Place) -> Result<Picture, Failure> {
         let mut options = DecoderOptions::default();
         options.limits = session.limits;
         options.model = session.model.clone();
-        return Decoder::with_options(&bytes[..], options).and_then(|decoder| decoder.decode()?.upright()).at(place);
+        let decoder = Decoder::with_options(&bytes[..], options).at(place)?;
+        // What was kept without loss counts with all its bits.
+        let info = decoder.info();
+        let wide = info.lossless && info.source_depth > 8 || info.alpha_depth == Some(SampleDepth::Sixteen);
+        let decoder = decoder.depth(if wide { SampleDepth::Sixteen } else { SampleDepth::Eight });
+        return decoder.decode().and_then(Picture::upright).at(place);
     }
     let (picture, notices) = Picture::from_file_bytes(&bytes, &session.limits).at(place)?;
     for notice in &notices {
