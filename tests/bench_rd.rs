@@ -293,3 +293,33 @@ fn names_that_look_alike() {
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["pictures"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn published_ms_ssim_is_averaged_before_it_becomes_db() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    fs::create_dir(folder.join("pictures")).unwrap();
+    // An easy picture and a hard one.
+    for (name, noise) in [("one.png", 4), ("two.png", 120)] {
+        let samples = (0..176 * 176u32).flat_map(|i| [0, 1, 2].map(|c| (60 + i / 176 / 4 + (i * i / 7 + c * 5) % noise) as u8)).collect();
+        fs::write(folder.join("pictures").join(name), write_picture(&Picture::rgb(176, 176, samples).unwrap(), FileFormat::Png).unwrap()).unwrap();
+    }
+    let arguments = ["--codecs", "aei,jpeg", "--metrics", "ms-ssim"];
+    bench(folder, &arguments);
+    let mut reader = csv::Reader::from_path(folder.join("report/results.csv")).unwrap();
+    let rows: Vec<std::collections::HashMap<String, String>> =
+        reader.deserialize().map(Result::unwrap).filter(|row: &std::collections::HashMap<_, _>| row["codec"] == "aei").collect();
+    let mut settings: Vec<&str> = rows.iter().map(|row| &*row["setting"]).collect();
+    settings.dedup();
+    // aei's own curve, as if it had been published.
+    let mut anchors = "codec,bpp,psnr_rgb,ms_ssim_db\n".to_owned();
+    for setting in &settings[..4] {
+        let mean = |name| rows.iter().filter(|row| row["setting"] == *setting).map(|row| row[name].parse::<f64>().unwrap()).sum::<f64>() / 2.0;
+        anchors += &format!("itself,{},,{}\n", mean("bpp"), aei::metrics::decibels(mean("ms_ssim")));
+    }
+    fs::write(folder.join("anchors.csv"), anchors).unwrap();
+    bench(folder, &[&arguments[..], &["--anchors", "anchors.csv"]].concat());
+    let report = fs::read_to_string(folder.join("report/README.md")).unwrap();
+    let line = report.lines().find(|line| line.starts_with("| itself (published)")).unwrap();
+    assert!(line.contains("| +0.0 %") || line.contains("| −0.0 %"), "{line}");
+}

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use aei::metrics::{BdRate, bd_rate};
+use aei::metrics::{BdRate, bd_rate, decibels};
 use clap::ValueEnum;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -214,7 +214,7 @@ impl<'a> Summary<'a> {
 
     /// BD-rate against a published curve.
     pub(super) fn bd_rate_published(&self, codec: &CodecSummary<'_>, metric: Metric, anchor: &str) -> Option<BdRate> {
-        bd_rate(&self.anchors.curve(anchor, metric), &codec.mean_curve(metric), metric.min_range())
+        bd_rate(&self.anchors.curve(anchor, metric), &codec.curve_as_published(metric), metric.min_range())
     }
 
     /// Everything, for programs.
@@ -244,9 +244,21 @@ impl<'a> Summary<'a> {
 impl CodecSummary<'_> {
     /// At each setting, the means over pictures of bits per pixel and quality.
     pub(super) fn mean_curve(&self, metric: Metric) -> Curve {
+        self.means_of(metric, |row| metric.of(row))
+    }
+
+    /// The same as those who publish curves take it: their MS-SSIM is averaged before it becomes dB.
+    fn curve_as_published(&self, metric: Metric) -> Curve {
+        if metric != Metric::MsSsim {
+            return self.mean_curve(metric);
+        }
+        self.means_of(metric, |row| row.ms_ssim).into_iter().map(|(rate, similarity)| (rate, decibels(similarity))).collect()
+    }
+
+    fn means_of(&self, metric: Metric, value: impl Fn(&Row) -> Option<f64>) -> Curve {
         let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| self.has(metric, row.picture_id())).collect();
         let mean = |setting: &f64| {
-            let points: Curve = rows.iter().filter(|row| row.setting == *setting).filter_map(|row| Some((row.bpp, metric.of(row)?))).collect();
+            let points: Curve = rows.iter().filter(|row| row.setting == *setting).filter_map(|row| Some((row.bpp, value(row)?))).collect();
             let count = points.len() as f64;
             (points.iter().map(|p| p.0).sum::<f64>() / count, points.iter().map(|p| p.1).sum::<f64>() / count)
         };

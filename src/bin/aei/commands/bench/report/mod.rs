@@ -131,7 +131,8 @@ fn method(report: &Report<'_>) -> Vec<String> {
     }
     if !summary.anchors.names().is_empty() {
         lines.push(
-            "Dashed curves are published numbers, taken over as they stand and not measured here; they compare only with measurements of the same pictures."
+            "Dashed curves are published numbers, taken over as they stand and not measured here; they compare only with measurements of the same pictures. \
+             Their MS-SSIM is averaged before it becomes dB, and so is the measured one for BD-rates against them; plots have the mean of dB, which is a little higher."
                 .into(),
         );
     }
