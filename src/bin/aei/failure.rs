@@ -22,11 +22,17 @@ pub(crate) enum Cause {
 const EXIT_CODES: [(u8, &str); 9] = [
     (0, "all went well"),
     (Cause::Internal as u8, "unexpected failure, a mistake in aei"),
-    (Cause::Usage as u8, "the command line makes no sense"),
+    (
+        Cause::Usage as u8,
+        "the command line makes no sense, or asks for what cannot be: a size or score out of reach, a region beyond the picture, measures of different sizes",
+    ),
     (Cause::Io as u8, "a file is missing, cannot be read or written, or exists already"),
     (Cause::BadFile as u8, "a file is damaged, truncated or of another kind"),
-    (Cause::Limits as u8, "a picture is larger than the limits allow"),
-    (Cause::Unsupported as u8, "a file needs what this version or this model cannot do, or has no preview, or a device or another codec cannot be used"),
+    (Cause::Limits as u8, "a picture, or the memory that it needs, is larger than the limits allow"),
+    (
+        Cause::Unsupported as u8,
+        "a file needs what this version or this model cannot do, or has no preview; a model file, a device or another codec cannot be used",
+    ),
     (Cause::Salvaged as u8, "a damaged file was decoded with --salvage; the messages tell what was lost"),
     (Cause::Cancelled as u8, "the work was stopped before its end"),
 ];

@@ -211,7 +211,7 @@ pub(crate) fn check_output(output: &Place, force: bool) -> Result<(), Failure> {
 }
 
 fn exists() -> Failure {
-    Failure::new(Cause::Io, "this file exists already; use -f to overwrite it, or -o for another name")
+    Failure::new(Cause::Io, "this file exists already; use -f to overwrite it, or give another output")
 }
 
 /// Writes a whole file or nothing: it gets its name when all of it is on the disk.

@@ -30,7 +30,7 @@ pub(crate) struct Encode {
     /// File or folder to write to; a folder exists already or ends in a slash
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<OsString>,
-    /// Quality, 0 (smallest file) to 100 (closest to the original) [default: visually very good]
+    /// Quality, 0 (smallest file) to 100 (closest to the original) [default: 60, visually very good]
     #[arg(short, long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(0..=100))]
     quality: Option<u8>,
     /// Quality as one of the format's 64 steps
@@ -48,7 +48,7 @@ pub(crate) struct Encode {
     /// Keep the colours of wholly transparent pixels as well as all others, for programs that use colours without alpha; otherwise they become what costs less
     #[arg(long)]
     keep_invisible: bool,
-    /// Whole file of at most this size, and as close to it as can be; K and M stand for KiB and MiB
+    /// Whole file of at most this size, and as close to it as can be; K, M and G stand for KiB, MiB and GiB
     #[arg(long, value_name = "BYTES", value_parser = super::parse_bytes, group = "target", conflicts_with_all = ["quality", "quality_index"])]
     size: Option<u64>,
     /// Whole file of at most so many bits per pixel
