@@ -11,7 +11,8 @@ use crate::{Error, Result};
 /// the transforms with ONNX Runtime in floating point: pixels differ a little (`format-spec/SPEC.md`, section 9, says how much).
 ///
 /// ONNX Runtime is looked for when a device needs it: in the file that the environment variable `ORT_DYLIB_PATH` names, beside the executable, in the system's
-/// folders, in Python's packages. Version 1.17 is the oldest that can be used.
+/// folders, in Python's packages. Version 1.17 is the oldest that can be used. Without the feature `onnx`, all but `Auto`, which is native then, and `Native` are
+/// refused with [`Error::Device`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Device {
