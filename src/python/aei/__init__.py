@@ -51,7 +51,7 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
     image: array of shape (height, width) or (height, width, channels) with 1 to 4 channels, uint8 or uint16; or a PIL.Image. Alpha is straight.
     icc, exif, xmp: blocks to store. Those of a PIL.Image are taken along unless given here; None and b"" leave them out.
     orientation: 1 to 8, as EXIF tag 0x0112; that of the EXIF block if not given.
-    quality: 0 (smallest file) to 100 (closest to the original), or quality_index: 0 to 63.
+    quality: 0 (smallest file) to 100 (closest to the original), 60 if not given; or quality_index: 0 to 63.
     lossless: True stores the samples as they are, False never does; None where it is worth it, as for screenshots and icons.
     effort: 0 to 5, how much work goes into a smaller file at the same quality.
     tune: what an effort above 0 is for: "psnr", or "visual", the look.
