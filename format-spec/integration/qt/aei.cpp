@@ -5,6 +5,7 @@
 #include <QImage>
 #include <QImageIOHandler>
 #include <QImageIOPlugin>
+#include <QtEndian>
 
 #include <memory>
 
@@ -126,12 +127,31 @@ private:
         return deep ? QImage::Format_RGBA64 : QImage::Format_RGBA8888;
     }
 
+    // The file to the end of its last chunk: what follows is left to others. Memory is taken as bytes come.
+    QByteArray readFile() {
+        QByteArray file = device()->read(signature.size()), head;
+        do {
+            head = device()->read(8); // type and length
+            file += head;
+            if (head.size() < 8) break;
+            qint64 left = qint64(qFromLittleEndian<quint32>(head.constData() + 4)) + 4; // the sum behind the payload
+            if (left > largestFile - file.size()) break;
+            while (left > 0) {
+                const QByteArray piece = device()->read(qMin(left, qint64(1) << 20));
+                if (piece.isEmpty()) return file;
+                file += piece;
+                left -= piece.size();
+            }
+        } while (!head.startsWith("IEND"));
+        return file;
+    }
+
     // Reads the file and what it says of itself, once.
     bool open() {
         if (m_state != State::Unread) return m_state == State::Open;
         m_state = State::Done;
         if (!canRead(device())) return false;
-        const QByteArray file = device()->read(largestFile);
+        const QByteArray file = readFile();
         AeiDecodeOptions options;
         aei_decode_options_init(&options, sizeof options);
         for (uint32_t depth : {8u, 16u}) {

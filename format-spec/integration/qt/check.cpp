@@ -24,7 +24,9 @@ int main(int argc, char **argv) {
         return 1;
     }
     out << "pixels " << image.width() << "x" << image.height() << ", depth " << image.depth() << ", profile "
-        << (image.colorSpace().isValid() ? "yes" : "none") << "\n";
+        << (image.colorSpace().isValid() ? "yes" : "none");
+    if (const qint64 behind = reader.device()->bytesAvailable()) out << ", bytes behind " << behind;
+    out << "\n";
     if (words.isEmpty()) return 0;
     QImageWriter writer(words.value(0));
     if (words.size() > 1) writer.setQuality(words.value(1).toInt());
