@@ -127,7 +127,8 @@ static gboolean stop_load(gpointer context, GError **error) {
         int width = (int)info.width, height = (int)info.height;
         if (loading->size) loading->size(&width, &height, loading->user_data);
         wanted = width > 0 && height > 0; /* who wants to know the size alone asks for no pixels */
-        if (wanted && ((guint)width < info.width || (guint)height < info.height)) pixbuf = decode_preview(decoder, width, height);
+        /* previews have no alpha */
+        if (wanted && info.channels % 2 && ((guint)width < info.width || (guint)height < info.height)) pixbuf = decode_preview(decoder, width, height);
         if (wanted && !pixbuf) pixbuf = decode(decoder, decoder, error);
         aei_decoder_free(decoder);
     }

@@ -56,7 +56,8 @@ public:
     bool read(QImage *image) override {
         if (!open()) return false;
         Decoder preview;
-        if (m_scaled.isValid() && (m_scaled.width() < int(m_info.width) || m_scaled.height() < int(m_info.height))) preview = largeEnoughPreview();
+        // Previews have no alpha.
+        if (m_info.channels % 2 && m_scaled.isValid() && (m_scaled.width() < int(m_info.width) || m_scaled.height() < int(m_info.height))) preview = largeEnoughPreview();
         bool right = preview && decode(preview.get(), m_decoder.get(), false, image);
         // Of lossless files all bits; of others 8 are what there is.
         if (!right) right = decode(m_decoder.get(), m_decoder.get(), m_deep, image);
