@@ -197,6 +197,7 @@ private:
         if (!deep && info.channels == 2) spread<quint8>(*image, info.channels);
         const uint8_t *icc;
         size_t length;
+        image->setColorSpace(QColorSpace()); // a picture that the caller used before may have one
         if (aei_decoder_metadata(whole, AEI_METADATA_ICC, &icc, &length, nullptr) == AEI_STATUS_OK && length)
             image->setColorSpace(QColorSpace::fromIccProfile(QByteArray(reinterpret_cast<const char *>(icc), qsizetype(length))));
         return true;

@@ -18,8 +18,12 @@ int main(int argc, char **argv) {
     }
     out << reader.format() << " " << reader.size().width() << "x" << reader.size().height() << ", transformation " << int(reader.transformation()) << ", format "
         << int(reader.imageFormat()) << "\n";
-    const QImage image = reader.read();
-    if (image.isNull()) {
+    QImage image;
+    if (reader.format() == "aei") { // what was read into it before is no part of the picture
+        image = QImage(reader.size(), reader.imageFormat());
+        image.setColorSpace(QColorSpace::AdobeRgb);
+    }
+    if (!reader.read(&image)) {
         out << "error: " << reader.errorString() << "\n";
         return 1;
     }
