@@ -10,6 +10,8 @@ for package in Qt6Gui aei; do
   pkg-config --exists "$package" || { echo "pkg-config does not know $package: install it, or set PKG_CONFIG_PATH" >&2; exit 1; }
 done
 qmake=$(command -v qmake6 || command -v qmake) || { echo "there is no qmake6, which knows where Qt is" >&2; exit 1; }
+version=$("$qmake" -query QT_VERSION)
+[[ $version == 6.* ]] || { echo "$qmake is that of Qt $version, not of Qt 6" >&2; exit 1; }
 plugins=$("$qmake" -query QT_INSTALL_PLUGINS)
 share=$("$qmake" -query QT_INSTALL_PREFIX)/share
 work=$(mktemp -d)
