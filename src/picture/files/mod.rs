@@ -62,6 +62,11 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
         return Err(not_read(format, what));
     }
 
+    if format == FileFormat::Tiff
+        && let Some(wrong) = tiff_samples::wrong_jpeg(bytes, limits)
+    {
+        return Err(wrong);
+    }
     if let Some(file) = headers.photometric.and_then(|at| TiffSamples::open(bytes, at, limits)) {
         return read_unusual_tiff(bytes, file, headers, limits);
     }

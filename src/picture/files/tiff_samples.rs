@@ -1,12 +1,15 @@
 //! Samples of TIFF files that the `image` crate does not read, or not right: palettes, gray of 2 and 4 bits or with transparency, channels beyond red, green and
 //! blue, luma with colour differences, and tiles in separate planes. Of the `tiff` crate only the reading of single strips and tiles is used, with all samples taken for what they are.
 
+use std::borrow::Cow;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 
 use tiff::TiffError;
 use tiff::decoder::ifd::Value;
 use tiff::decoder::{ChunkType, Decoder, DecodingResult};
 use tiff::tags::Tag;
+use zune_core::bytestream::ZCursor;
+use zune_jpeg::JpegDecoder;
 
 use super::{FileFormat, check_size, damaged, not_read, one_line, tiff_tags, too_much_memory};
 use crate::picture::try_filled;
@@ -17,6 +20,7 @@ const BLACK_IS_ZERO: u16 = 1;
 const RGB: u16 = 2;
 const PALETTE: u16 = 3;
 const YCBCR: u16 = 6;
+const JPEG: u16 = 7;
 
 /// How samples of luma and colour differences become colours (TIFF 6.0, section 21).
 struct YCbCr {
@@ -139,7 +143,7 @@ impl<'a> TiffSamples<'a> {
         let orientation = number(numbers(Tag::Orientation, &[1])?)?;
         let bits = *depths.first()?;
         // JPEG knows of colours, too; what it gives here is luma and differences as they are, each for every pixel. Others may have stored fewer differences.
-        let (old_jpeg, jpeg) = (compression == 6, compression == 7);
+        let (old_jpeg, jpeg) = (compression == 6, compression == JPEG);
         let differences = if interpretation == YCBCR {
             let every_pixel = jpeg || numbers(Tag::ChromaSubsampling, &[2, 2])? == [1, 1];
             if !every_pixel || bits != 8 || stored != 3 {
@@ -299,6 +303,43 @@ pub(super) fn misread(bytes: &[u8]) -> Option<&'static str> {
         (false, _) if more && (tiled || predictor != 1) => Some("channels beyond its colours"),
         _ => None,
     }
+}
+
+/// What is wrong with strips or tiles coded as JPEG, which say themselves how large they are and how many channels they have. The `tiff` crate takes their samples
+/// without a look at it, and memory without a limit. What cannot be read is left to that.
+pub(super) fn wrong_jpeg(bytes: &[u8], limits: &Limits) -> Option<Error> {
+    let mut decoder = Decoder::new(Cursor::new(bytes)).ok()?.with_limits(tiff_tags::bounds(limits));
+    let mut number = |tag| Some(decoder.find_tag_unsigned::<u16>(tag).ok()?.unwrap_or(1));
+    let (compression, planar, stored) = (number(Tag::Compression)?, number(Tag::PlanarConfiguration)? == 2, number(Tag::SamplesPerPixel)?);
+    if compression != JPEG {
+        return None;
+    }
+    let tiled = decoder.get_chunk_type() == ChunkType::Tile;
+    let (starts, lengths) = if tiled { (Tag::TileOffsets, Tag::TileByteCounts) } else { (Tag::StripOffsets, Tag::StripByteCounts) };
+    let (starts, lengths) = (decoder.get_tag_u64_vec(starts).ok()?, decoder.get_tag_u64_vec(lengths).ok()?);
+    let tables = decoder.find_tag(Tag::JPEGTables).ok()?.map(Value::into_u8_vec).transpose().ok()?;
+    let (width, height) = decoder.dimensions().ok()?;
+    let expected = (decoder.chunk_dimensions().0, if planar { 1 } else { stored });
+    let picture = (u64::from(width) * u64::from(height)).saturating_mul(stored.into());
+    for (start, length) in starts.into_iter().zip(lengths) {
+        let data = bytes.get(usize::try_from(start).ok()?..)?;
+        let mut data = Cow::from(&data[..data.len().min(usize::try_from(length).ok()?)]);
+        // Tables that all have in common come first, without the mark of their end, and then there is a mark of the start already.
+        if let Some(tables) = &tables {
+            data = [tables.get(..tables.len().checked_sub(2)?)?, data.get(2..)?].concat().into();
+        }
+        let mut jpeg = JpegDecoder::new(ZCursor::new(&data[..]));
+        jpeg.decode_headers().ok()?;
+        let frame = jpeg.info()?;
+        if (u32::from(frame.width), u16::from(frame.components)) != expected {
+            return Some(damaged(FileFormat::Tiff, "a strip or tile coded as JPEG has another width or other channels"));
+        }
+        let samples = u64::from(frame.width) * u64::from(frame.height) * u64::from(frame.components);
+        if picture.saturating_add(samples) > limits.max_memory {
+            return Some(too_much_memory(limits));
+        }
+    }
+    None
 }
 
 /// Colours of a palette, from a table of all reds, all greens, all blues; whether they need 16 bits.
@@ -483,10 +524,32 @@ mod tests {
         let jpeg = std::fs::read("tests/data/budgie.jpg").unwrap();
         let (expected, _) = read_picture(&jpeg).unwrap();
         let tags = [head(&[384], &[384], &[8, 8, 8], &[3], &[6]), vec![(278, &[384]), (259, &[7]), (530, &[2, 2])]].concat();
-        let (picture, notices) = read_picture(&file(true, false, &tags, &[jpeg])).unwrap();
+        let whole = file(true, false, &tags, std::slice::from_ref(&jpeg));
+        let (picture, notices) = read_picture(&whole).unwrap();
         assert_eq!(notices, []);
         let off = picture.into_samples().iter().zip(expected.into_samples()).map(|(a, b)| a.abs_diff(b)).max();
         assert!(off <= Some(2), "{off:?}");
+        assert!(matches!(super::super::read(&whole, &Limits { max_memory: 6 * 384 * 384 - 1, ..Limits::default() }), Err(Error::Limits(_))));
+    }
+
+    /// Strips coded as JPEG that have another width than the picture, and other channels, whatever the colours.
+    #[test]
+    fn jpeg_of_other_sizes_and_channels() {
+        let jpeg = std::fs::read("tests/data/budgie.jpg").unwrap();
+        let (rgb, gray): ((&[u16], _), (&[u16], _)) = ((&[8; 3], [3]), (&[8], [1]));
+        for (width, (bits, samples), photometric) in
+            [(200, rgb, 6), (400, rgb, 6), (200, rgb, 2), (384, gray, 1), (384, (&[8; 4][..], [4]), 5), (384, (&[8; 2][..], [2]), 1)]
+        {
+            let (width, photometric) = ([width], [photometric]);
+            let tags = [head(&width, &[100], bits, &samples, &photometric), vec![(278, &[100]), (259, &[7]), (530, &[2, 2])]].concat();
+            let found = read_picture(&file(true, false, &tags, std::slice::from_ref(&jpeg)));
+            assert!(matches!(&found, Err(Error::Format(message)) if message.to_string().contains("another width")), "{width:?} {photometric:?} {found:?}");
+        }
+        // Rows beyond the picture's are left alone, but take memory.
+        let tags = [head(&[384], &[1], rgb.0, &rgb.1, &[6]), vec![(278, &[1]), (259, &[7]), (530, &[2, 2])]].concat();
+        let tall = file(true, false, &tags, &[jpeg]);
+        assert_eq!(read_picture(&tall).unwrap().0.height(), 1);
+        assert!(matches!(super::super::read(&tall, &Limits { max_memory: 3 * 384 * 384, ..Limits::default() }), Err(Error::Limits(_))));
     }
 
     #[test]
