@@ -332,7 +332,11 @@ pub(super) fn wrong_jpeg(bytes: &[u8], limits: &Limits) -> Option<Error> {
         jpeg.decode_headers().ok()?;
         let frame = jpeg.info()?;
         if (u32::from(frame.width), u16::from(frame.components)) != expected {
-            return Some(damaged(FileFormat::Tiff, "a strip or tile coded as JPEG has another width or other channels"));
+            // Planes of colour differences may be smaller than that of luma.
+            return Some(match (planar, frame.components) {
+                (true, 1) => not_read(FileFormat::Tiff, "JPEG in separate planes of several sizes"),
+                _ => damaged(FileFormat::Tiff, "a strip or tile coded as JPEG has another width or other channels"),
+            });
         }
         let samples = u64::from(frame.width) * u64::from(frame.height) * u64::from(frame.components);
         if picture.saturating_add(samples) > limits.max_memory {
@@ -545,6 +549,16 @@ mod tests {
             let found = read_picture(&file(true, false, &tags, std::slice::from_ref(&jpeg)));
             assert!(matches!(&found, Err(Error::Format(message)) if message.to_string().contains("another width")), "{width:?} {photometric:?} {found:?}");
         }
+        // Differences in planes of their own, of half the size.
+        let plane = |side: u32| {
+            let mut coded = Vec::new();
+            let gray = vec![128; (side * side) as usize];
+            image::codecs::jpeg::JpegEncoder::new(&mut coded).encode(&gray, side, side, image::ExtendedColorType::L8).unwrap();
+            coded
+        };
+        let tags = [head(&[16], &[16], rgb.0, &rgb.1, &[6]), vec![(278, &[16]), (259, &[7]), (284, &[2]), (530, &[2, 2])]].concat();
+        assert_eq!(read(&file(true, false, &tags, &[plane(16), plane(16), plane(16)])).1, vec![128u8; 768].into());
+        assert!(matches!(read_picture(&file(true, false, &tags, &[plane(16), plane(8), plane(8)])), Err(Error::Unsupported(_))));
         // Rows beyond the picture's are left alone, but take memory.
         let tags = [head(&[384], &[1], rgb.0, &rgb.1, &[6]), vec![(278, &[1]), (259, &[7]), (530, &[2, 2])]].concat();
         let tall = file(true, false, &tags, &[jpeg]);
