@@ -175,6 +175,8 @@ static gboolean save_to_callback(GdkPixbufSaveFunc save, gpointer user_data, Gdk
             options.icc = icc = g_base64_decode(*values, &options.icc_length);
             right = options.icc_length > 0;
             if (!right) g_set_error_literal(error, GDK_PIXBUF_ERROR, GDK_PIXBUF_ERROR_BAD_OPTION, "aei: icc-profile is not base64");
+            /* Of gray files gdk-pixbuf hands on the profile, but not the gray: at byte 16 stands what kind of colours it is for. */
+            if (options.icc_length >= 20 && !memcmp(icc + 16, "GRAY", 4)) options.icc_length = 0;
         }
         if (!right) {
             g_free(icc);
