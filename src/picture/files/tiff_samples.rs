@@ -21,6 +21,8 @@ const RGB: u16 = 2;
 const PALETTE: u16 = 3;
 const YCBCR: u16 = 6;
 const JPEG: u16 = 7;
+/// How often each byte of a file may be read as part of a strip or tile that is coded as JPEG.
+const MOST_READ: u64 = 16;
 
 /// How samples of luma and colour differences become colours (TIFF 6.0, section 21).
 struct YCbCr {
@@ -321,6 +323,11 @@ pub(super) fn wrong_jpeg(bytes: &[u8], limits: &Limits) -> Option<Error> {
     let (width, height) = decoder.dimensions().ok()?;
     let expected = (decoder.chunk_dimensions().0, if planar { 1 } else { stored });
     let picture = (u64::from(width) * u64::from(height)).saturating_mul(stored.into());
+    // Strips may be the same bytes, and all have the tables in front: a small file could take hours.
+    let read = lengths.iter().fold(0u64, |sum, length| sum.saturating_add(length.saturating_add(tables.as_ref().map_or(0, Vec::len) as u64)));
+    if read > MOST_READ * bytes.len() as u64 + (1 << 24) {
+        return Some(damaged(FileFormat::Tiff, "strips or tiles coded as JPEG share their bytes"));
+    }
     for (start, length) in starts.into_iter().zip(lengths) {
         let data = bytes.get(usize::try_from(start).ok()?..)?;
         let mut data = Cow::from(&data[..data.len().min(usize::try_from(length).ok()?)]);
@@ -559,6 +566,13 @@ mod tests {
         let tags = [head(&[16], &[16], rgb.0, &rgb.1, &[6]), vec![(278, &[16]), (259, &[7]), (284, &[2]), (530, &[2, 2])]].concat();
         assert_eq!(read(&file(true, false, &tags, &[plane(16), plane(16), plane(16)])).1, vec![128u8; 768].into());
         assert!(matches!(read_picture(&file(true, false, &tags, &[plane(16), plane(8), plane(8)])), Err(Error::Unsupported(_))));
+        // Thousands of strips that are the same bytes: each is said to have 65535 of them.
+        let tags = [head(&[384], &[2000], rgb.0, &rgb.1, &[6]), vec![(278, &[1]), (259, &[7])]].concat();
+        let mut shared = file(true, false, &tags, &vec![vec![0]; 2000]);
+        let lengths = 1u32.to_be_bytes().repeat(2000);
+        let at = shared.windows(lengths.len()).position(|bytes| bytes == lengths).unwrap();
+        shared[at..at + lengths.len()].copy_from_slice(&0xFFFFu32.to_be_bytes().repeat(2000));
+        assert!(matches!(read_picture(&shared), Err(Error::Format(message)) if message.to_string().contains("share their bytes")));
         // Rows beyond the picture's are left alone, but take memory.
         let tags = [head(&[384], &[1], rgb.0, &rgb.1, &[6]), vec![(278, &[1]), (259, &[7]), (530, &[2, 2])]].concat();
         let tall = file(true, false, &tags, &[jpeg]);
