@@ -9,8 +9,10 @@ mod notice;
 mod profile;
 mod rows;
 mod samples;
+mod tiff_jpeg;
 mod tiff_samples;
 mod tiff_tags;
+mod tiff_ycbcr;
 mod write;
 
 use std::error::Error as _;
@@ -63,7 +65,7 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<(Picture, Vec<Notice>)> {
     }
 
     if format == FileFormat::Tiff
-        && let Some(wrong) = tiff_samples::wrong_jpeg(bytes, limits)
+        && let Some(wrong) = tiff_jpeg::wrong(bytes, limits)
     {
         return Err(wrong);
     }
