@@ -142,7 +142,8 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::from_seekable`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::from_seekable(File::open(path)?, DecoderOptions::default())
+        // Chunks begin with a few bytes that tell their size.
+        Self::from_seekable(BufReader::new(File::open(path)?), DecoderOptions::default())
     }
 
     /// Reads what stands in front of the tiles. Tiles are read and checked when they are decoded, and what follows them when the whole picture has been decoded.
@@ -161,8 +162,7 @@ impl Decoder {
             reader.rewind()?;
             return Self::with_options(reader, options);
         }
-        // Chunks begin with a few bytes that tell their size.
-        let source = Source::seekable(Box::new(BufReader::new(reader)), options.limits.max_chunk_bytes)?;
+        let source = Source::seekable(Box::new(reader), options.limits.max_chunk_bytes)?;
         options.limits.check_file(source.len())?;
         Ok(Self::from_container(Container::open(source)?, options, None))
     }

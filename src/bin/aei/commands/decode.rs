@@ -1,7 +1,7 @@
 //! `aei decode`.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, BufReader, Read as _, Seek as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -294,7 +294,7 @@ fn open_on(session: &Session, input: &Place, door: Door, device: Device) -> Resu
         let mut start = Vec::new();
         file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).at(input)?;
         refuse_foreign(&start).at(input)?;
-        return Decoder::from_seekable(file, options).at(input);
+        return Decoder::from_seekable(BufReader::new(file), options).at(input);
     }
     let bytes = paths::read(input, session.limits.max_file_bytes)?;
     refuse_foreign(&bytes).at(input)?;
