@@ -52,6 +52,19 @@ mod tests {
         }
     }
 
+    /// Some encoders end in blocks that hold nothing, behind the last byte.
+    #[test]
+    fn empty_blocks_at_the_end() {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
+        encoder.write_all(b"abcabcabc").unwrap();
+        encoder.flush().unwrap();
+        encoder.flush().unwrap();
+        let stream = encoder.finish().unwrap();
+        assert!(stream.len() > deflate(b"abcabcabc", 6).unwrap().len());
+        assert_eq!(unpacked(&stream, 9).unwrap(), b"abcabcabc");
+        assert!(unpacked(&stream, 8).is_err() && unpacked(&stream, 10).is_err());
+    }
+
     #[test]
     fn r2_10_distances_to_before_the_beginning_are_refused() {
         // A literal `a`, then three bytes from so far back: from its place, or from where zeros might be.
