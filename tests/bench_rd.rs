@@ -295,7 +295,7 @@ fn names_that_look_alike() {
 }
 
 #[test]
-fn published_ms_ssim_is_averaged_before_it_becomes_db() {
+fn ms_ssim_is_averaged_before_it_becomes_db() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     fs::create_dir(folder.join("pictures")).unwrap();
@@ -317,8 +317,14 @@ fn published_ms_ssim_is_averaged_before_it_becomes_db() {
         let mean = |name| rows.iter().filter(|row| row["setting"] == *setting).map(|row| row[name].parse::<f64>().unwrap()).sum::<f64>() / 2.0;
         anchors += &format!("itself,{},,{}\n", mean("bpp"), aei::metrics::decibels(mean("ms_ssim")));
     }
-    fs::write(folder.join("anchors.csv"), anchors).unwrap();
-    bench(folder, &[&arguments[..], &["--anchors", "anchors.csv"]].concat());
+    fs::write(folder.join("anchors.csv"), &anchors).unwrap();
+    let output = bench(folder, &[&arguments[..], &["--anchors", "anchors.csv", "--json"]].concat());
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let aei = summary["codecs"].as_array().unwrap().iter().find(|codec| codec["codec"] == "aei").unwrap();
+    for (point, published) in aei["metrics"]["ms-ssim"]["curve"].as_array().unwrap().iter().zip(anchors.lines().skip(1)) {
+        let wanted: f64 = published.rsplit(',').next().unwrap().parse().unwrap();
+        assert!((point[1].as_f64().unwrap() - wanted).abs() < 1e-9, "{point} {published}");
+    }
     let report = fs::read_to_string(folder.join("report/README.md")).unwrap();
     let line = report.lines().find(|line| line.starts_with("| itself (published)")).unwrap();
     assert!(line.contains("| +0.0 %") || line.contains("| −0.0 %"), "{line}");

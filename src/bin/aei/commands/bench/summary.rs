@@ -214,7 +214,7 @@ impl<'a> Summary<'a> {
 
     /// BD-rate against a published curve.
     pub(super) fn bd_rate_published(&self, codec: &CodecSummary<'_>, metric: Metric, anchor: &str) -> Option<BdRate> {
-        bd_rate(&self.anchors.curve(anchor, metric), &codec.curve_as_published(metric), metric.min_range())
+        bd_rate(&self.anchors.curve(anchor, metric), &codec.mean_curve(metric), metric.min_range())
     }
 
     /// Everything, for programs.
@@ -242,17 +242,12 @@ impl<'a> Summary<'a> {
 }
 
 impl CodecSummary<'_> {
-    /// At each setting, the means over pictures of bits per pixel and quality.
+    /// At each setting, the means over pictures of bits per pixel and quality. MS-SSIM is averaged before it becomes dB, as those do who publish curves.
     pub(super) fn mean_curve(&self, metric: Metric) -> Curve {
-        self.means_of(metric, |row| metric.of(row))
-    }
-
-    /// The same as those who publish curves take it: their MS-SSIM is averaged before it becomes dB.
-    fn curve_as_published(&self, metric: Metric) -> Curve {
-        if metric != Metric::MsSsim {
-            return self.mean_curve(metric);
+        match metric {
+            Metric::MsSsim => self.means_of(metric, |row| row.ms_ssim).into_iter().map(|(rate, similarity)| (rate, decibels(similarity))).collect(),
+            _ => self.means_of(metric, |row| metric.of(row)),
         }
-        self.means_of(metric, |row| row.ms_ssim).into_iter().map(|(rate, similarity)| (rate, decibels(similarity))).collect()
     }
 
     fn means_of(&self, metric: Metric, value: impl Fn(&Row) -> Option<f64>) -> Curve {

@@ -113,7 +113,8 @@ fn method(report: &Report<'_>) -> Vec<String> {
     let mut lines = vec![
         "Sizes are those of whole files, written by the codec and decoded from disk again. Pictures are turned to 8-bit RGB or gray PNG without metadata first.".into(),
         "PSNR: from the squared error over all samples of R, G and B; luma is BT.601. MS-SSIM: five scales, on R, G and B, averaged, as dB = -10 log10(1 - x). \
-         SSIMULACRA2: crate ssimulacra2. Curves are means over pictures of bits per pixel and of the measure, at each setting."
+         SSIMULACRA2: crate ssimulacra2. Curves are means over pictures of bits per pixel and of the measure, at each setting; \
+         MS-SSIM is averaged before it becomes dB, as in what others publish."
             .into(),
         format!(
             "BD-rate: mean difference of the logarithm of the file size, interpolated over quality by PCHIP, over the range of qualities that both curves have \
@@ -131,8 +132,7 @@ fn method(report: &Report<'_>) -> Vec<String> {
     }
     if !summary.anchors.names().is_empty() {
         lines.push(
-            "Dashed curves are published numbers, taken over as they stand and not measured here; they compare only with measurements of the same pictures. \
-             Their MS-SSIM is averaged before it becomes dB, and so is the measured one for BD-rates against them; plots have the mean of dB, which is a little higher."
+            "Dashed curves are published numbers, taken over as they stand and not measured here; they compare only with measurements of the same pictures."
                 .into(),
         );
     }
