@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use aei::{Channels, Encoder, FileFormat, Lossless, Picture, write_picture};
+use aei::{Channels, Encoder, FileFormat, Lossless, Metadata, Picture, write_picture};
 use serde_json::Value;
 
 fn compare(folder: &Path, arguments: &[&str]) -> Output {
@@ -123,4 +123,29 @@ fn different_sizes_are_refused() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("20x10 and 10x20"));
     assert_eq!(compare(folder.path(), &["a.png", "none.png"]).status.code(), Some(3));
+    for (copy, code) in [("b.png", 2), ("none.png", 3)] {
+        let output = compare(folder.path(), &["--json", "a.png", copy]);
+        assert_eq!(output.status.code(), Some(code));
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&value["original"], &value["copy"], &value["error"]["code"]), (&"a.png".into(), &copy.into(), &code.into()));
+    }
+}
+
+#[test]
+fn other_profiles_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Picture::rgb(8, 8, vec![99; 192]).unwrap();
+    let mut metadata = Metadata::default();
+    let mut profile = vec![0; 132];
+    profile[16..20].copy_from_slice(b"RGB ");
+    profile[36..40].copy_from_slice(b"acsp");
+    metadata.icc = Some(profile);
+    for (name, picture) in [("plain.png", plain.clone()), ("profile.png", plain.with_metadata(metadata))] {
+        fs::write(folder.path().join(name), write_picture(&picture, FileFormat::Png).unwrap()).unwrap();
+    }
+    for (copy, told) in [("profile.png", true), ("plain.png", false)] {
+        let output = compare(folder.path(), &["plain.png", copy]);
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(String::from_utf8_lossy(&output.stderr).contains("profile.png: note: its colour profile is not that of the original"), told);
+    }
 }

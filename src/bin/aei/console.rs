@@ -70,11 +70,16 @@ impl Console {
     }
 
     fn failure_of(&self, what: &str, place: Option<&Place>, failure: &Failure) {
+        self.failure_about(place.map(|place| json!({ what: place.name() })), failure);
+    }
+
+    /// As [`Console::failure`], where one name does not say what it is about: `about` is the object that programs get, without the error.
+    pub(crate) fn failure_about(&self, about: Option<Value>, failure: &Failure) {
         to_stderr(format_args!("aei: {}", failure.message));
-        if let (true, Some(place)) = (self.json, place) {
-            let error = json!({ "code": failure.cause as u8, "message": failure.message });
+        if let (true, Some(mut object)) = (self.json, about) {
+            object["error"] = json!({ "code": failure.cause as u8, "message": failure.message });
             // There is a failure already; that it cannot be told to a program does not change it.
-            let _ = self.object(json!({ what: place.name(), "error": error }));
+            let _ = self.object(object);
         }
     }
 

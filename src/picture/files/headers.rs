@@ -266,29 +266,84 @@ impl Headers {
         Some(())
     }
 
-    /// Bits that the largest sample value needs: `P5 640 480 4095` has 12. Comments run from `#` to the end of the line.
+    /// Bits that the largest sample value needs: `P5 640 480 4095` has 12. Binary files may have one picture behind the other.
     fn walk_pnm(&mut self, bytes: &[u8]) -> Option<()> {
-        let kind = *bytes.get(1)?;
-        let largest = match kind {
-            b'1' | b'4' => 1,
-            b'7' => return None,
-            _ => {
-                let header = bytes.get(2..bytes.len().min(4096))?;
-                let mut comment = false;
-                let text: Vec<u8> = header
-                    .iter()
-                    .filter(|b| {
-                        comment = (comment || **b == b'#') && **b != b'\n';
-                        !comment
-                    })
-                    .copied()
-                    .collect();
-                let number = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(2)?;
-                std::str::from_utf8(number).ok()?.parse::<u16>().ok()?
-            }
-        };
-        self.depth = Some((16 - largest.leading_zeros()) as u8).filter(|bits| *bits > 0);
+        let first = PnmHead::parse(bytes)?;
+        self.depth = Some((16 - first.largest.leading_zeros()) as u8).filter(|bits| *bits > 0 && bytes[1] != b'7');
+        let mut next = first.end;
+        self.pictures = 1;
+        while let Some(head) = next.and_then(|at| PnmHead::parse(bytes.get(at..)?)) {
+            self.pictures += 1;
+            next = next.zip(head.end).and_then(|(at, length)| at.checked_add(length));
+        }
         Some(())
+    }
+}
+
+/// What the text in front of a PNM picture says.
+struct PnmHead {
+    /// The largest sample value.
+    largest: u16,
+    /// Where the picture ends, if it is binary.
+    end: Option<usize>,
+}
+
+impl PnmHead {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (b'P', kind @ b'1'..=b'7', true) = (*bytes.first()?, *bytes.get(1)?, bytes.get(2)?.is_ascii_whitespace()) else { return None };
+        let mut words = PnmWords { bytes: &bytes[..bytes.len().min(4096)], at: 2 };
+        let (mut width, mut height, mut channels, mut largest) = (0, 0, if matches!(kind, b'3' | b'6') { 3 } else { 1 }, 1);
+        if kind == b'7' {
+            loop {
+                let value = match words.next()? {
+                    b"WIDTH" => &mut width,
+                    b"HEIGHT" => &mut height,
+                    b"DEPTH" => &mut channels,
+                    b"MAXVAL" => &mut largest,
+                    b"ENDHDR" => break,
+                    _ => continue, // TUPLTYPE, and its words
+                };
+                *value = words.number()?;
+            }
+        } else {
+            (width, height) = (words.number()?, words.number()?);
+            if !matches!(kind, b'1' | b'4') {
+                largest = words.number()?;
+            }
+        }
+        let largest = u16::try_from(largest).ok()?;
+        let row = if kind == b'4' { width.div_ceil(8) } else { width.checked_mul(channels)?.checked_mul(if largest > 255 { 2 } else { 1 })? };
+        // One byte of white space stands between text and samples.
+        let end = row.checked_mul(height)?.checked_add(words.at + 1)?;
+        Some(Self { largest, end: (kind >= b'4').then_some(end) })
+    }
+}
+
+/// Words between white space; what is between `#` and the end of a line is a comment.
+struct PnmWords<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> PnmWords<'a> {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let ends = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'#';
+        loop {
+            let rest = self.bytes.get(self.at..)?;
+            self.at += match rest.first()? {
+                b'#' => rest.iter().position(|b| *b == b'\n')?,
+                byte if byte.is_ascii_whitespace() => 1,
+                _ => {
+                    let length = rest.iter().position(ends)?;
+                    self.at += length;
+                    return Some(&rest[..length]);
+                }
+            };
+        }
+    }
+
+    fn number(&mut self) -> Option<usize> {
+        std::str::from_utf8(self.next()?).ok()?.parse().ok()
     }
 }
 

@@ -35,7 +35,7 @@ enum Source<R: Read + Seek> {
 
 impl<R: Read + Seek> PictureRows<R> {
     /// Opens a file, if its rows can be read one after the other and need no more than to be copied: PNG that is not interlaced and binary PNM, of 8 bits,
-    /// without palette or animation. `None` for all others, whether they are pictures or not.
+    /// without palette or animation, and one picture alone. `None` for all others, whether they are pictures or not.
     ///
     /// # Errors
     /// As [`read_picture`](crate::read_picture), as far as the file's head tells.
@@ -96,12 +96,20 @@ impl<R: Read + Seek> PictureRows<R> {
             PnmSubtype::Pixmap(SampleEncoding::Binary) => Channels::Rgb,
             _ => return Ok(None),
         };
-        let (reader, header) = decoder.into_inner();
+        let (mut reader, header) = decoder.into_inner();
         if header.maximal_sample() != 255 {
             return Ok(None);
         }
         check_size(header.width(), header.height(), FileFormat::Pnm, limits)?;
         let layout = Layout::new(header.width(), header.height(), channels)?.with_orientation(Orientation::Normal);
+        let samples = reader.stream_position()?;
+        let mut behind = Vec::new();
+        reader.seek(SeekFrom::Start(samples.saturating_add(layout.row_len() as u64 * u64::from(layout.height()))))?;
+        reader.by_ref().take(1).read_to_end(&mut behind)?;
+        if behind == b"P" {
+            return Ok(None); // another picture, it seems
+        }
+        reader.seek(SeekFrom::Start(samples))?;
         Ok(Some(Self { layout, metadata: Metadata::default(), notices: Vec::new(), left: layout.height(), source: Source::Pnm(reader) }))
     }
 

@@ -15,7 +15,7 @@ use crate::paths::{self, Place};
 /// Say how alike two pictures are
 ///
 /// Reads .aei files, PNG, JPEG, WebP, TIFF, BMP, PNM, GIF and QOI. Prints PSNR, MS-SSIM and SSIMULACRA2 of the second picture as a copy of the first. Colours of
-/// pixels that are wholly transparent in both do not count.
+/// pixels that are wholly transparent in both do not count, and colour profiles are not applied.
 #[derive(Args)]
 #[command(after_help = crate::failure::exit_codes_help())]
 pub(crate) struct Compare {
@@ -30,62 +30,75 @@ pub(crate) struct Compare {
 }
 
 impl Compare {
-    pub(super) fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+    pub(super) fn run(&self, session: &Session) -> ExitCode {
         let places = [Place::from(&self.original), Place::from(&self.copy)];
-        if places[0] == Place::Standard && places[1] == Place::Standard {
-            return Err(Failure::usage("only one of the pictures can come from standard input"));
-        }
-        let (original, copy) = (read(session, &places[0])?, read(session, &places[1])?);
-        if (original.width(), original.height()) != (copy.width(), copy.height()) {
-            return Err(Failure::usage(format!(
-                "pictures of different sizes cannot be compared: {}x{} and {}x{} pixels",
-                original.width(),
-                original.height(),
-                copy.width(),
-                copy.height()
-            )));
-        }
-        let (a, b) = Rgb::visible(&original, &copy).at(&places[1])?;
-        let (psnr, similarity, score) = (psnr(&a, &b)?, ms_ssim(&a, &b)?, ssimulacra2(&a, &b)?);
-        let differences = Differences::new(&original, &copy);
-        let has_alpha = original.channels().has_alpha() || copy.channels().has_alpha();
-        if session.console.json {
-            session.console.object(json!({
-                "original": places[0].name(),
-                "copy": places[1].name(),
-                "width": original.width(),
-                "height": original.height(),
-                "psnr_rgb": number(psnr.rgb),
-                "psnr_luma": number(psnr.luma),
-                "ms_ssim": similarity,
-                "ms_ssim_db": similarity.map(decibels).map(number),
-                "ssimulacra2": score,
-                "equal": differences.colours == 0 && differences.invisible == 0 && differences.alpha == 0,
-                "alpha_equal": has_alpha.then_some(differences.alpha == 0),
-            }))?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let decibel = |value: f64| if value.is_infinite() { "no difference".to_owned() } else { format!("{value:.3} dB") };
-        let small = |side: u32| format!("not defined for sides under {side} pixels");
-        let ms_ssim = similarity.map_or(small(MS_SSIM_MIN_SIDE), |x| format!("{x:.6} ({})", decibel(decibels(x))));
-        let score = score.map_or(small(8), |x| format!("{x:.3}"));
-        session.console.result(format_args!(
-            "PSNR (RGB)   {}\nPSNR (luma)  {}\nMS-SSIM      {ms_ssim}\nSSIMULACRA2  {score}",
-            decibel(psnr.rgb),
-            decibel(psnr.luma)
-        ))?;
-        if psnr.rgb.is_infinite() && differences.colours > 0 {
-            session.console.result(format_args!("16 bits      differ in {} pixels: the measures are of 8 bits", differences.colours))?;
-        }
-        if has_alpha {
-            let alpha = if differences.alpha == 0 { "no difference".into() } else { format!("differs in {} pixels", differences.alpha) };
-            session.console.result(format_args!("alpha        {alpha}"))?;
-            if differences.invisible > 0 {
-                session.console.result(format_args!("invisible    colours of {} wholly transparent pixels differ", differences.invisible))?;
-            }
-        }
-        Ok(ExitCode::SUCCESS)
+        compare(session, &places).map_or_else(
+            |failure| {
+                session.console.failure_about(Some(json!({ "original": places[0].name(), "copy": places[1].name() })), &failure);
+                failure.exit_code()
+            },
+            |()| ExitCode::SUCCESS,
+        )
     }
+}
+
+fn compare(session: &Session, places: &[Place; 2]) -> Result<(), Failure> {
+    if places[0] == Place::Standard && places[1] == Place::Standard {
+        return Err(Failure::usage("only one of the pictures can come from standard input"));
+    }
+    let (original, copy) = (read(session, &places[0])?, read(session, &places[1])?);
+    if (original.width(), original.height()) != (copy.width(), copy.height()) {
+        return Err(Failure::usage(format!(
+            "pictures of different sizes cannot be compared: {}x{} and {}x{} pixels",
+            original.width(),
+            original.height(),
+            copy.width(),
+            copy.height()
+        )));
+    }
+    if original.metadata().icc != copy.metadata().icc {
+        session.console.notice(&places[1], "its colour profile is not that of the original; samples are compared as they are, whatever colours they stand for");
+    }
+    let (a, b) = Rgb::visible(&original, &copy).at(&places[1])?;
+    let (psnr, similarity, score) = (psnr(&a, &b)?, ms_ssim(&a, &b)?, ssimulacra2(&a, &b)?);
+    let differences = Differences::new(&original, &copy);
+    let has_alpha = original.channels().has_alpha() || copy.channels().has_alpha();
+    if session.console.json {
+        session.console.object(json!({
+            "original": places[0].name(),
+            "copy": places[1].name(),
+            "width": original.width(),
+            "height": original.height(),
+            "psnr_rgb": number(psnr.rgb),
+            "psnr_luma": number(psnr.luma),
+            "ms_ssim": similarity,
+            "ms_ssim_db": similarity.map(decibels).map(number),
+            "ssimulacra2": score,
+            "equal": differences.colours == 0 && differences.invisible == 0 && differences.alpha == 0,
+            "alpha_equal": has_alpha.then_some(differences.alpha == 0),
+        }))?;
+        return Ok(());
+    }
+    let decibel = |value: f64| if value.is_infinite() { "no difference".to_owned() } else { format!("{value:.3} dB") };
+    let small = |side: u32| format!("not defined for sides under {side} pixels");
+    let ms_ssim = similarity.map_or(small(MS_SSIM_MIN_SIDE), |x| format!("{x:.6} ({})", decibel(decibels(x))));
+    let score = score.map_or(small(8), |x| format!("{x:.3}"));
+    session.console.result(format_args!(
+        "PSNR (RGB)   {}\nPSNR (luma)  {}\nMS-SSIM      {ms_ssim}\nSSIMULACRA2  {score}",
+        decibel(psnr.rgb),
+        decibel(psnr.luma)
+    ))?;
+    if psnr.rgb.is_infinite() && differences.colours > 0 {
+        session.console.result(format_args!("16 bits      differ in {} pixels: the measures are of 8 bits", differences.colours))?;
+    }
+    if has_alpha {
+        let alpha = if differences.alpha == 0 { "no difference".into() } else { format!("differs in {} pixels", differences.alpha) };
+        session.console.result(format_args!("alpha        {alpha}"))?;
+        if differences.invisible > 0 {
+            session.console.result(format_args!("invisible    colours of {} wholly transparent pixels differ", differences.invisible))?;
+        }
+    }
+    Ok(())
 }
 
 /// In how many pixels two pictures of one size differ, at 16 bits.

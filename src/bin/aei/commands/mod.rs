@@ -48,7 +48,7 @@ impl Command {
             Self::Encode(encode) => encode.common.clone().run(|session| encode.run(session)),
             Self::Decode(decode) => decode.common.clone().run(|session| decode.run(session)),
             Self::Info(info) => info.common.clone().run(|session| info.run(session)),
-            Self::Compare(compare) => compare.common.clone().run(|session| compare.run(session)),
+            Self::Compare(compare) => compare.common.clone().run(|session| Ok(compare.run(session))),
             Self::Completions(completions) => finish(&Console::plain(), completions.run()),
             Self::ExportModel(export) => export.common.clone().run(|session| export.run(session)),
             Self::Man(man) => finish(&Console::plain(), man.run()),

@@ -186,6 +186,24 @@ fn pnm_depth() {
     assert_eq!(depth("P2 8"), None);
 }
 
+#[test]
+fn pnm_pictures() {
+    let count = |parts: &[&[u8]]| Headers::read(FileFormat::Pnm, &parts.concat()).pictures;
+    let bits: &[u8] = b"P4 9 2\nabcd";
+    let gray: &[u8] = b"P5\n2 2 # two by two\n255\nabcd";
+    let wide: &[u8] = b"P6 1 1 300\nabcdef";
+    let any: &[u8] = b"P7\nWIDTH 1\n# comment\nHEIGHT 2\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\nabcdefgh";
+    for one in [bits, gray, wide, any] {
+        assert_eq!(count(&[one]), 1);
+        assert_eq!(count(&[one, b"\n"]), 1);
+        assert_eq!(count(&[one, one]), 2);
+    }
+    assert_eq!(count(&[bits, gray, wide, any, b"P5 and so on"]), 4);
+    assert_eq!(count(&[b"P2 1 1 255 7\n", gray]), 1); // samples as text have no known length
+    assert_eq!(count(&[b"P5 18446744073709551615 1 255\n", gray]), 0); // no such picture
+    assert_eq!(count(&[b"P5 18446744073709551583 1 255\n", gray]), 1);
+}
+
 /// Every walk ends, without a panic, wherever a file is cut.
 #[test]
 fn anything_goes() {

@@ -92,7 +92,7 @@ fn others_are_left_to_memory() {
     let crc = crc32fast::hash(&interlaced[12..29]);
     interlaced[29..33].copy_from_slice(&crc.to_be_bytes());
     assert!(read(&interlaced).unwrap().is_none());
-    for other in [&b"P2\n1 1\n255\n7\n"[..], b"P5\n1 1\n100\n\x07", b"P6\n1 1\n65535\nabcdef", b"not a picture", b""] {
+    for other in [&b"P2\n1 1\n255\n7\n"[..], b"P5\n1 1\n100\n\x07", b"P6\n1 1\n65535\nabcdef", b"P5\n1 1\n255\n\x07P5\n1 1\n255\n\x07", b"not a picture", b""] {
         assert!(read(other).unwrap().is_none(), "{other:?}");
     }
     assert!(read(b"P5\n0 1\n255\n").is_err());
