@@ -176,13 +176,16 @@ fn damage_is_found_when_it_is_read() {
     let decoder = open(file[..file.len() - 1].to_vec()).unwrap();
     assert!(matches!(decoder.decode(), Err(Error::Format(e)) if e.rule() == "R2.5"));
     // An index that does not fit is noticed at the tile.
-    let mut other = file.clone();
     let crc_at = 44 + 8 + 9 * 4;
-    other[44 + 8 + 4 * 4] ^= 4;
-    let crc = crc32fast::hash(&[b"TIDX", &other[52..crc_at]].concat());
-    other[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
-    assert!(matches!(Decoder::with_options(&other[..], tiny_options()), Err(Error::Format(e)) if e.rule() == "R2.7"));
-    assert!(matches!(open(other).unwrap().decode(), Err(Error::Format(e)) if e.rule() == "R2.7"));
+    // A little too long, or as if it needed gigabytes.
+    for (byte, change) in [(0, 4), (3, 0xF0)] {
+        let mut other = file.clone();
+        other[44 + 8 + 4 * 4 + byte] ^= change;
+        let crc = crc32fast::hash(&[b"TIDX", &other[52..crc_at]].concat());
+        other[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+        assert!(matches!(Decoder::with_options(&other[..], tiny_options()), Err(Error::Format(e)) if e.rule() == "R2.7"));
+        assert!(matches!(open(other).unwrap().decode(), Err(Error::Format(e)) if e.rule() == "R2.7"));
+    }
 }
 
 #[test]

@@ -218,7 +218,8 @@ impl Container {
 
     /// Bytes that the largest tile takes of memory while it is decoded: its words and, if the file is not in memory, its payload.
     pub(crate) fn largest_tile(&self) -> u64 {
-        self.copies() * self.tiles.iter().map(|t| u64::from(t.length)).max().unwrap_or(0)
+        // A tile index may lie, which is noticed where the tile is read: none is larger than the file.
+        self.copies() * self.tiles.iter().map(|t| u64::from(t.length)).max().unwrap_or(0).min(self.file_bytes())
     }
 
     /// Bytes that the largest tile's alpha takes, likewise.
