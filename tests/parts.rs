@@ -195,6 +195,8 @@ fn limits_hold_at_both_doors() {
         let mut options = tiny_options();
         change(&mut options.limits);
         let read = Decoder::with_options(&file[..], options.clone()).and_then(|d| d.decode()).err();
+        let taken = Decoder::from_vec(file.clone(), options.clone()).and_then(|d| d.decode()).err();
+        assert_eq!(taken.map(|e| e.to_string()), read.as_ref().map(Error::to_string));
         let opened = Decoder::from_seekable(Cursor::new(file.clone()), options).and_then(|d| d.decode()).err();
         [read, opened].map(|error| matches!(error, Some(Error::Limits(_))))
     };

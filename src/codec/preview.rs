@@ -57,7 +57,7 @@ impl Decoder {
     pub fn preview_decoder(&self) -> Result<Option<Self>> {
         let Some(file) = self.container.preview().transpose()? else { return Ok(None) };
         let options = DecoderOptions { limits: self.limits, model: self.model.clone(), ..DecoderOptions::default() };
-        let decoder = Self::with_options(&file[..], options)?;
+        let decoder = Self::from_vec(file.into_owned(), options)?;
         let info = decoder.info();
         if info.width > MAX_SIDE || info.height > MAX_SIDE {
             return Err(Error::format("R2.13", format!("the preview has {}x{} pixels", info.width, info.height)));

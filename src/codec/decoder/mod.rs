@@ -133,8 +133,21 @@ impl Decoder {
             // Enough to tell what it is instead.
             reader.take(8).read_to_end(&mut bytes)?;
         }
-        limits.check_file(bytes.len() as u64)?;
-        Self::in_memory(bytes, options)
+        Self::from_vec(bytes, options)
+    }
+
+    /// Takes a file that is in memory, without another copy of it.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn from_vec(bytes: Vec<u8>, options: DecoderOptions) -> Result<Self> {
+        options.limits.check_file(bytes.len() as u64)?;
+        let bytes = Arc::new(bytes);
+        if !options.salvage {
+            return Ok(Self::from_container(Container::parse(bytes)?, options, None));
+        }
+        let (container, trouble) = Container::salvage(bytes)?;
+        Ok(Self::from_container(container, options, Some(Salvage { trouble, ..Salvage::default() })))
     }
 
     /// Opens a file with default options; see [`Decoder::from_seekable`].
@@ -165,15 +178,6 @@ impl Decoder {
         let source = Source::seekable(Box::new(reader), options.limits.max_chunk_bytes)?;
         options.limits.check_file(source.len())?;
         Ok(Self::from_container(Container::open(source)?, options, None))
-    }
-
-    fn in_memory(bytes: Vec<u8>, options: DecoderOptions) -> Result<Self> {
-        let bytes = Arc::new(bytes);
-        if !options.salvage {
-            return Ok(Self::from_container(Container::parse(bytes)?, options, None));
-        }
-        let (container, trouble) = Container::salvage(bytes)?;
-        Ok(Self::from_container(container, options, Some(Salvage { trouble, ..Salvage::default() })))
     }
 
     fn from_container(container: Container, options: DecoderOptions, salvage: Option<Salvage>) -> Self {

@@ -144,7 +144,7 @@ fn read(session: &Session, place: &Place) -> Result<Picture, Failure> {
         let mut options = DecoderOptions::default();
         options.limits = session.limits;
         options.model = session.model.clone();
-        let decoder = Decoder::with_options(&bytes[..], options).at(place)?;
+        let decoder = Decoder::from_vec(bytes, options).at(place)?;
         // What was kept without loss counts with all its bits.
         let info = decoder.info();
         let wide = info.lossless && info.source_depth > 8 || info.alpha_depth == Some(SampleDepth::Sixteen);

@@ -298,7 +298,7 @@ fn open_on(session: &Session, input: &Place, door: Door, device: Device) -> Resu
     }
     let bytes = paths::read(input, session.limits.max_file_bytes)?;
     refuse_foreign(&bytes).at(input)?;
-    Decoder::with_options(&bytes[..], options).at(input)
+    Decoder::from_vec(bytes, options).at(input)
 }
 
 /// Other pictures, taken for `.aei` files.
