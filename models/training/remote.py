@@ -11,9 +11,9 @@
     here    python remote.py join FOLDER FILE                put a collected file together again
 
 Everything there lies under $AEI_TRAIN_HOME (~/aei-train): data/ (which the trainer scans again every minute, so shards may come while it runs), files/ (joined
-from pieces: `start --resume files/ema.pt`, paths are from there), run/, log. The trainer outlasts the command that started it, not the machine:
-collect as you go. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin: ema.pt has 2, last.pt has 20. All are of the file as it was
-when its piece 0 was collected.
+from pieces: `start --resume files/ema.pt`, paths are from there; a checkpoint that is not there is looked for in the folder at hand), run/, log. The trainer
+outlasts the command that started it, not the machine: collect as you go. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin:
+ema.pt has 2, last.pt has 20 or more. All are of the file as it was when its piece 0 was collected.
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def home() -> Path:
-    return Path(os.environ.get("AEI_TRAIN_HOME", Path.home() / "aei-train"))
+    return Path(os.environ.get("AEI_TRAIN_HOME", Path.home() / "aei-train")).absolute()  # the trainer works in there
 
 
 def split(source: Path, out: Path, first: int = 0, most: int | None = None) -> list[Path]:
@@ -111,6 +111,21 @@ def running() -> int | None:
         return None
 
 
+def checkpoint_at_hand(arguments: list[str]) -> list[str]:
+    """The arguments, with the whole path of a checkpoint to resume that is in the folder at hand and not in ours, which is where the trainer looks."""
+    def whole(value: str) -> str:
+        return str(Path(value).absolute()) if Path(value).exists() and not (home() / value).exists() else value
+
+    out = []
+    for before, word in zip(["", *arguments], arguments):
+        if before == "--resume":
+            word = whole(word)
+        elif word.startswith("--resume="):
+            word = "--resume=" + whole(word.removeprefix("--resume="))
+        out.append(word)
+    return out
+
+
 def aside(arguments: list[str]) -> tuple[Path | None, list[str]]:
     """Move an older run out of the way of a new one: where to, and the arguments, of which those that name its files follow."""
     run = home() / "run"
@@ -134,7 +149,7 @@ def start(arguments: list[str]) -> int:
         print(f"a run is under way already: process {running()}", file=sys.stderr)
         return 1
     (home() / "data").mkdir(parents=True, exist_ok=True)
-    moved, arguments = aside(arguments)
+    moved, arguments = aside(checkpoint_at_hand(arguments))
     before = (home() / "log").stat().st_size if (home() / "log").exists() else 0
     command = [sys.executable, "-u", str(HERE / "train.py"), "--data", str(home() / "data"), "--out", str(home() / "run"), *arguments]
     with open(home() / "log", "ab") as log:

@@ -86,6 +86,22 @@ def test_an_older_run_is_moved(home: Path) -> None:
     assert followed == ["--resume", f"{moved}/last.pt", f"--resume={moved}/ema.pt", *words[3:]]
 
 
+def test_paths_are_found_from_the_folder_at_hand(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer works in another folder than the command that starts it."""
+    (tmp_path / "here" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    Path("models/checkpoint.pt").write_bytes(b"")
+    Path("5").write_bytes(b"")
+    whole = str(tmp_path / "here" / "models" / "checkpoint.pt")
+    words = ["--minutes", "5", "--resume", "models/checkpoint.pt", "--resume=models/checkpoint.pt", "--resume", "files/x.pt"]
+    assert remote.checkpoint_at_hand(words) == ["--minutes", "5", "--resume", whole, f"--resume={whole}", "--resume", "files/x.pt"]
+    (home / "models").mkdir(parents=True)
+    (home / "models" / "checkpoint.pt").write_bytes(b"")
+    assert remote.checkpoint_at_hand(words) == words  # what is there comes first
+    monkeypatch.setenv("AEI_TRAIN_HOME", "train-home")
+    assert remote.home() == tmp_path / "here" / "train-home"
+
+
 def test_a_run_from_start_to_join(home: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     """pack, add, start, watch, stop, collect, join."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
