@@ -132,7 +132,7 @@ def test_the_pictures_of_the_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PROGRAM = """#!{python}
-import pathlib, shutil, sys
+import os, pathlib, shutil, sys
 verb, words = sys.argv[1], sys.argv[2:]
 out = pathlib.Path(words[words.index("-o") + 1])
 out.mkdir(exist_ok=True)
@@ -142,11 +142,14 @@ for name in words:
         shutil.copy(path, out / (path.stem + (".aei" if verb == "encode" else ".ppm")))
 if "--quality-index" in words and words[words.index("--quality-index") + 1] == "7":
     sys.exit("quality 7 is broken")
+if "AEI_DEVICE" in os.environ:
+    sys.exit("these are not the exact pixels")
 """
 
 
-def test_the_program_is_run_on_all_pictures(folder: Path, tmp_path: Path) -> None:
+def test_the_program_is_run_on_all_pictures(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in that copies its input: the files that are measured are those it wrote."""
+    monkeypatch.setenv("AEI_DEVICE", "ort-cpu")
     program = tmp_path / "aei"
     program.write_text(PROGRAM.format(python=sys.executable))
     program.chmod(0o755)
