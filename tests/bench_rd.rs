@@ -329,3 +329,32 @@ fn ms_ssim_is_averaged_before_it_becomes_db() {
     let line = report.lines().find(|line| line.starts_with("| itself (published)")).unwrap();
     assert!(line.contains("| +0.0 %") || line.contains("| −0.0 %"), "{line}");
 }
+
+/// Rounded to few digits, similarities so close to 1 would be another number of dB.
+#[test]
+fn ms_ssim_close_to_1_keeps_its_digits() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    fs::create_dir(folder.join("pictures")).unwrap();
+    let mut samples = vec![128; 240 * 200 * 3];
+    samples[240 * 100 * 3..][..3].fill(131);
+    fs::write(folder.join("pictures/dot.png"), write_picture(&Picture::rgb(240, 200, samples).unwrap(), FileFormat::Png).unwrap()).unwrap();
+    let check = |curve_is: &dyn Fn(&Value, f64) -> bool| {
+        let output = bench(folder, &["--codecs", "jpeg", "--metrics", "ms-ssim", "--json"]);
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut reader = csv::Reader::from_path(folder.join("report/results.csv")).unwrap();
+        let row: std::collections::HashMap<String, String> = reader.deserialize().next().unwrap().unwrap();
+        let decibels: f64 = row["ms_ssim_db"].parse().unwrap();
+        assert!(decibels > 55.0 && decibels.is_finite(), "{row:?}");
+        let curve = &summary["codecs"][0]["metrics"]["ms-ssim"]["curve"];
+        assert!(curve_is(&curve[0][1], decibels), "{curve} {decibels}");
+    };
+    check(&|point, decibels| (point.as_f64().unwrap() - decibels).abs() < 1e-3);
+    // Of a version that rounded them to 1.
+    let path = folder.join("report/results.csv");
+    let table = fs::read_to_string(&path).unwrap();
+    let row = table.lines().nth(1).unwrap();
+    let similarity = row.split(',').find(|value| value.starts_with("0.9999")).unwrap();
+    fs::write(&path, table.replace(similarity, "1.0")).unwrap();
+    check(&|point, _| point.is_null());
+}

@@ -66,6 +66,8 @@ impl<'a> Task<'a> {
         let (a, b) = (Rgb::new(&original), Rgb::new(&coded.picture));
         let (psnr, similarity, ssimulacra2) = (psnr(&a, &b)?, ms_ssim(&a, &b)?, ssimulacra2(&a, &b)?);
         let round = |value: f64| (value * 1e6).round() / 1e6;
+        // What is left to 1 becomes dB again once it has been averaged, so its digits count.
+        let round_similarity = |value: f64| (value * 1e15).round() / 1e15;
         Ok(Row {
             picture: source.name.clone(),
             digest: source.digest.clone(),
@@ -79,7 +81,7 @@ impl<'a> Task<'a> {
             bpp: round(bits_per_pixel(coded.bytes, source.width, source.height)),
             psnr_rgb: round(psnr.rgb),
             psnr_luma: round(psnr.luma),
-            ms_ssim: similarity.map(round),
+            ms_ssim: similarity.map(round_similarity),
             ms_ssim_db: similarity.map(|x| round(decibels(x))),
             ssimulacra2: ssimulacra2.map(round),
             encode_seconds: timing.then_some(coded.encoding.seconds),
