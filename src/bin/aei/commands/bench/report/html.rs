@@ -55,7 +55,7 @@ pub(super) fn render(report: &Report<'_>, parts: &Parts) -> String {
     for strip in parts.crops.iter().filter(|strip| !strip.crops.is_empty()) {
         let _ = writeln!(
             page,
-            "<h2>{}</h2>\n<p>The same part of each, twice its size, from files of about the same size.</p>\n<div class=\"crops\">",
+            "<h2>{}</h2>\n<p>The same part of each, twice its size, from files as near in size to aei's as the settings of the ladders reach.</p>\n<div class=\"crops\">",
             escape(&strip.title)
         );
         for crop in &strip.crops {

@@ -34,7 +34,8 @@ pub(super) fn render(report: &Report<'_>, parts: &Parts) -> String {
         section(&tables::pictures(summary, *metric));
     }
     for strip in parts.crops.iter().filter(|strip| !strip.crops.is_empty()) {
-        let _ = writeln!(text, "## {}\nThe same part of each, from files of about the same size.\n", escape(&strip.title));
+        let _ =
+            writeln!(text, "## {}\nThe same part of each, from files as near in size to aei's as the settings of the ladders reach.\n", escape(&strip.title));
         for crop in &strip.crops {
             let _ = writeln!(text, "![{caption}]({}) {caption}\n", crop.file, caption = escape(&crop.caption));
         }
