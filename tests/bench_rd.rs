@@ -189,6 +189,33 @@ fn the_model_may_come_by_a_pipe_and_the_environment_has_no_say() {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// A model keeps its id when nothing changes but its analysis.
+#[test]
+fn a_model_with_another_analysis_is_measured_anew() {
+    let place = tempfile::tempdir().unwrap();
+    pictures(place.path());
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/format-spec/vectors/tiny.aem");
+    let mut other = fs::read(tiny).unwrap();
+    let start = other.windows(4).position(|kind| kind == b"enco").unwrap() + 8;
+    let end = start + u32::from_le_bytes(other[start - 4..start].try_into().unwrap()) as usize;
+    // Scale indices below this one are not coded.
+    other[start + 3] += 8;
+    let checksum = crc32fast::hash(&[b"enco", &other[start..end]].concat());
+    other[end..end + 4].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(place.path().join("other.aem"), &other).unwrap();
+    let versions_with = |model: &str| -> std::collections::HashSet<String> {
+        let output = bench(place.path(), &["--codecs", "aei", "--model", model]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("from earlier runs"), "{output:?}");
+        let mut reader = csv::Reader::from_path(place.path().join("report/results.csv")).unwrap();
+        reader.deserialize().map(|row: Result<std::collections::HashMap<String, String>, _>| row.unwrap()["version"].clone()).collect()
+    };
+    assert_eq!(versions_with(tiny).len(), 1);
+    let versions = versions_with("other.aem");
+    // What was measured before stays, and the id is the same in both.
+    let ids: std::collections::HashSet<&str> = versions.iter().map(|version| version.split(" file ").next().unwrap()).collect();
+    assert_eq!((versions.len(), ids.len()), (2, 1), "{versions:?}");
+}
+
 /// Whatever ends the program, its folder for files on the way goes.
 #[cfg(unix)]
 #[test]

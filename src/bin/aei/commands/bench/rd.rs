@@ -220,8 +220,7 @@ impl Rd {
                     continue;
                 }
             };
-            let digest = Sha256::digest(picture.samples());
-            let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            let digest = digest(&picture.samples());
             let (width, height) = (picture.width(), picture.height());
             if !seen.insert((digest.clone(), width, height)) {
                 session.console.notice(&place, "left out: the same picture is there already");
@@ -267,7 +266,14 @@ fn aei(session: &Session, program: OsString, work: &Path) -> Result<Aei, Failure
     if let Some(path) = &path {
         fs::write(path, model.file()).at(path.display())?;
     }
-    Ok(Aei { program, version: format!("{} model {} {}", env!("CARGO_PKG_VERSION"), model.name(), model.id()), model: path })
+    // A model keeps its id when its analysis changes, and with that every file.
+    let version = format!("{} model {} {} file {}", env!("CARGO_PKG_VERSION"), model.name(), model.id(), digest(model.file()));
+    Ok(Aei { program, version, model: path })
+}
+
+/// The first 8 bytes of the SHA-256.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What every codec can hold of a picture: 8-bit samples, without alpha and metadata.
