@@ -174,6 +174,8 @@ pub struct Model {
     entropy: OnceLock<EntropyNet>,
     synthesis: OnceLock<Synthesis>,
     analysis: OnceLock<Analysis>,
+    #[cfg(feature = "onnx")]
+    analysis_id: OnceLock<ModelId>,
     entropy_gradient: OnceLock<EntropyGradient>,
     synthesis_gradient: OnceLock<SynthesisGradient>,
 }
@@ -266,6 +268,8 @@ impl Model {
             entropy: OnceLock::new(),
             synthesis: OnceLock::new(),
             analysis: OnceLock::new(),
+            #[cfg(feature = "onnx")]
+            analysis_id: OnceLock::new(),
             entropy_gradient: OnceLock::new(),
             synthesis_gradient: OnceLock::new(),
             bytes,
@@ -275,6 +279,16 @@ impl Model {
     /// The name by which files ask for this model, or for another one that decodes the same: what encoding alone needs does not count.
     pub fn id(&self) -> ModelId {
         self.id
+    }
+
+    /// Names the analysis, of which the id says nothing: the first 8 bytes of the SHA-256 of `enco`.
+    ///
+    /// # Errors
+    /// As [`Model::encoder`].
+    #[cfg(feature = "onnx")]
+    pub(crate) fn analysis_id(&self) -> Result<ModelId> {
+        let (_, records) = self.encoder.as_ref().ok_or_else(no_analysis)?;
+        Ok(*self.analysis_id.get_or_init(|| beginning_of(Sha256::new_with_prefix(&self.bytes[records.start - EncoderHeader::BYTES..records.end]))))
     }
 
     /// The name that its makers gave it.
@@ -389,11 +403,15 @@ fn id_of(bytes: &[u8]) -> Result<ModelId> {
             digest.update(&bytes[chunk.start - 8..chunk.start + chunk.payload.len() + 4]);
         }
         if &chunk.kind == b"MEND" {
-            let mut id = [0; 8];
-            id.copy_from_slice(&digest.finalize()[..8]);
-            return Ok(ModelId(id));
+            return Ok(beginning_of(digest));
         }
     }
+}
+
+fn beginning_of(digest: Sha256) -> ModelId {
+    let mut id = [0; 8];
+    id.copy_from_slice(&digest.finalize()[..8]);
+    ModelId(id)
 }
 
 /// The id in hexadecimal digits.

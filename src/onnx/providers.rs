@@ -24,7 +24,8 @@ pub(crate) struct Plan {
 /// Names a compiled network.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) model: ModelId,
+    /// What it is made from.
+    pub(crate) source: ModelId,
     pub(crate) direction: Direction,
     /// Channels of the input.
     pub(crate) channels: usize,
@@ -75,11 +76,11 @@ fn cuda() -> CUDA {
     CUDA::default().with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
 }
 
-/// Engines are kept in the user's cache folder, named after model, direction and the version of our graphs; TensorRT adds a digest of the graph and the kind
-/// of graphics processor.
+/// Engines are kept in the user's cache folder, named after what they are made from, direction and the version of our graphs; TensorRT adds a digest of the names
+/// in the graph, not of its weights, and the kind of graphics processor.
 fn tensorrt(engine: Option<&Engine>) -> Attempt<TensorRT> {
     let provider = TensorRT::default().with_fp16(true);
-    let Some(Engine { model, direction, channels }) = engine else { return Ok(provider) };
+    let Some(Engine { source, direction, channels }) = engine else { return Ok(provider) };
     let folder = cache_folder().ok_or_else(|| Trouble("TensorRT needs a folder for its engines: set XDG_CACHE_HOME".into()))?.join("tensorrt");
     std::fs::create_dir_all(&folder).map_err(|e| Trouble(format!("{}: {e}: TensorRT's engines cannot be kept there", folder.display())))?;
     let folder = folder.to_string_lossy();
@@ -89,7 +90,7 @@ fn tensorrt(engine: Option<&Engine>) -> Attempt<TensorRT> {
     Ok(provider
         .with_engine_cache(true)
         .with_engine_cache_path(&folder)
-        .with_engine_cache_prefix(format!("aei_{model}_{}_{GRAPH_VERSION}", direction.name()))
+        .with_engine_cache_prefix(format!("aei_{source}_{}_{GRAPH_VERSION}", direction.name()))
         .with_timing_cache(true)
         .with_timing_cache_path(&folder)
         .with_profile_min_shapes(shape(1, 4))

@@ -24,7 +24,7 @@ const WARM: usize = 4;
 /// What a warm network is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
-    model: ModelId,
+    source: ModelId,
     direction: Direction,
     device: Device,
     threads: usize,
@@ -82,13 +82,21 @@ fn form(device: Device) -> Form {
     if matches!(device, Device::Cuda | Device::TensorRt) { Form::Half } else { Form::Float }
 }
 
+/// Names what a network is made from. A model keeps its id when its analysis changes.
+fn source(model: &Model, direction: Direction) -> Result<ModelId> {
+    match direction {
+        Direction::Analysis => model.analysis_id(),
+        Direction::Synthesis => Ok(model.id()),
+    }
+}
+
 /// The network for these, warm if it has been used before.
 ///
 /// # Errors
 /// [`Error::Device`] if the device cannot be used; the model's errors.
 pub(crate) fn network(model: &Model, direction: Direction, device: Device) -> Result<Arc<Mutex<Network>>> {
     static NETWORKS: Mutex<VecDeque<(Key, Arc<Mutex<Network>>)>> = Mutex::new(VecDeque::new());
-    let key = Key { model: model.id(), direction, device, threads: rayon::current_num_threads() };
+    let key = Key { source: source(model, direction)?, direction, device, threads: rayon::current_num_threads() };
     // Held while a network is loaded, so that none is loaded twice.
     let mut networks = lock(&NETWORKS);
     if let Some((_, network)) = networks.iter().find(|(k, _)| *k == key) {
@@ -108,7 +116,7 @@ pub(crate) fn network(model: &Model, direction: Direction, device: Device) -> Re
 /// As [`network`].
 pub(crate) fn network_in(model: &Model, direction: Direction, device: Device, form: Form) -> Result<Network> {
     let channels = if direction == Direction::Analysis { INPUTS } else { model.header().m };
-    let engine = Some(Engine { model: model.id(), direction, channels });
+    let engine = Some(Engine { source: source(model, direction)?, direction, channels });
     let plan = Plan { device, threads: rayon::current_num_threads(), engine };
     Ok(Network::new(open(&graph::build(model, direction, form)?, &plan)?, device)?)
 }

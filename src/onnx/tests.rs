@@ -217,6 +217,40 @@ fn a_device_that_fails_is_followed_by_the_next_one_with_one_warning() {
     }
 }
 
+/// The tiny model with another analysis: one byte is changed, the first one that changes what comes out by much.
+fn with_another_analysis(x: &Tensor) -> Arc<Model> {
+    let (bytes, exact) = (tiny().file().to_vec(), natively(&tiny(), Direction::Analysis, 20, x));
+    let at = bytes.windows(4).position(|kind| kind == b"enco").unwrap() + 8;
+    let end = at + u32::from_le_bytes(bytes[at - 4..at].try_into().unwrap()) as usize;
+    let changed = |byte: usize| {
+        let mut bytes = bytes.clone();
+        bytes[byte] ^= 0x10;
+        let crc = crate::container::chunk::crc(b"enco", &[&bytes[at..end]]);
+        bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
+        Model::from_bytes(bytes).ok()
+    };
+    let differs = |model: &Arc<Model>| difference(natively(model, Direction::Analysis, 20, x).data(), exact.data()).0 > 1000;
+    (at + 6..end).filter_map(changed).find(differs).unwrap()
+}
+
+/// Warm networks and engines that are kept do not go by the model's id, which is of what decodes.
+#[test]
+fn models_of_one_id_have_analyses_of_their_own() {
+    let x = input(&tiny(), Direction::Analysis, 8, 8, usual_size(Direction::Analysis));
+    let (model, other) = (tiny(), with_another_analysis(&x));
+    assert_eq!(model.id(), other.id());
+    assert_ne!(model.analysis_id().unwrap(), other.analysis_id().unwrap());
+    assert_eq!(model.analysis_id().unwrap(), tiny().analysis_id().unwrap());
+    if !is_there() {
+        return;
+    }
+    for model in [model, other] {
+        let windows = Windows::new(Chain::of(&[Device::OrtCpu], None), &model, Direction::Analysis, 20, 8, 8).unwrap();
+        let (max, _) = difference(&in_bands(windows, &x, &[8], |_| ()), natively(&model, Direction::Analysis, 20, &x).data());
+        assert!(max <= 80, "{max}");
+    }
+}
+
 #[test]
 fn exported_graphs_load() {
     let model = tiny();
