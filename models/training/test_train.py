@@ -413,7 +413,7 @@ def test_a_folder_has_one_run(tmp_path: Path, pictures: Path, capsys: pytest.Cap
     with open(out / "log.jsonl", "a") as log:
         log.write('{"step": 6, "minutes": 0.1, "loss": 1.0, "lr": 1e-4}\n{"step": 8, "min')
     monkeypatch.setattr(curves, "plot", lambda *_: 1 / 0)  # and without curves
-    train.main(["--out", str(out), "--continue", "--device", "cpu", "--steps", "8", "--log-every", "1", "--lr", "1"])
+    train.main(["--out", str(out), "--continue", "--device", "cpu", "--threads", "1", "--steps", "8", "--log-every", "1", "--lr", "1"])
     assert [r["step"] for r in curves.rows(out)] == [2, 4, 5, 6, 7, 8]
     assert all(json.loads(line) for line in (out / "log.jsonl").read_text().splitlines())
     assert "--lr stays 0.0004" in capsys.readouterr().out
