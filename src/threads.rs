@@ -1,6 +1,8 @@
 //! Threads for callers that bring none of their own: C and Python programs.
 
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(any(feature = "python", test))]
+use std::{sync::mpsc, time::Duration};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -23,6 +25,26 @@ const STACK: usize = 16 << 20;
 /// [`Error::Limits`] if the threads cannot be started, and those of `work`.
 pub(crate) fn on_shared<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     shared(&SHARED, std::process::id())?.install(work)
+}
+
+/// As [`on_shared`], while the calling thread calls `look` ten times a second.
+#[cfg(any(feature = "python", test))]
+pub(crate) fn on_shared_watched<T: Send>(work: impl FnOnce() -> Result<T> + Send, mut look: impl FnMut()) -> Result<T> {
+    let (done, waiting) = mpsc::sync_channel(1);
+    let outcome = shared(&SHARED, std::process::id())?.in_place_scope(|scope| {
+        scope.spawn(move |_| {
+            // Somebody waits for it, below.
+            let _ = done.send(work());
+        });
+        loop {
+            match waiting.recv_timeout(Duration::from_millis(100)) {
+                Ok(outcome) => return Some(outcome),
+                Err(mpsc::RecvTimeoutError::Timeout) => look(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    });
+    outcome.expect("work without an outcome has panicked, and so has the scope")
 }
 
 /// As [`on_shared`], on a pool for this call alone.
@@ -71,6 +93,21 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &child));
         assert!(Arc::ptr_eq(&child, &shared(&place, 2).unwrap()));
         assert!(on_shared(|| Ok(rayon::current_thread_index().is_some())).unwrap());
+    }
+
+    #[test]
+    fn work_is_watched_until_it_ends() {
+        let (stop, stopped) = mpsc::channel();
+        let work = move || stopped.recv_timeout(Duration::from_secs(60)).map_err(|_| Error::Cancelled);
+        let mut looks = 0;
+        let outcome = on_shared_watched(work, || {
+            looks += 1;
+            stop.send(looks).unwrap();
+        });
+        assert!(matches!(outcome, Ok(1)), "{outcome:?}");
+        assert!(matches!(on_shared_watched(|| Err::<(), _>(Error::Cancelled), || {}), Err(Error::Cancelled)));
+        let panics = std::panic::catch_unwind(|| on_shared_watched::<()>(|| panic!("on purpose"), || {}));
+        assert_eq!(panics.unwrap_err().downcast_ref::<&str>(), Some(&"on purpose"));
     }
 
     #[test]

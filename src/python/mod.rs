@@ -1,11 +1,16 @@
 //! The Python module `aei._aei` (feature `python`). It moves bytes; the package `aei` beside it speaks numpy and Pillow.
 
-use pyo3::exceptions::{PyMemoryError, PyNotImplementedError, PyOSError, PyValueError};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::{PyMemoryError, PyNotImplementedError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict};
 
 use crate::{
-    Channels, Decoder, DecoderOptions, Encoder, Error, Info, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples, Tune, threads,
+    Channels, Decoder, DecoderOptions, Encoder, Error, Info, Limits, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples, Target,
+    Tune, threads,
 };
 
 impl From<Error> for PyErr {
@@ -20,9 +25,53 @@ impl From<Error> for PyErr {
     }
 }
 
-/// An argument as the library takes it, or an error that names it.
-fn within<T: TryFrom<i64>>(value: i64, what: &str) -> Result<T> {
-    T::try_from(value).map_err(|_| Error::Parameter(format!("{what} {value} does not exist")))
+/// An integer of Python, which has any size: what is beyond 64 bits is beyond every bound, and becomes the one nearest to it.
+#[derive(Clone, Copy)]
+struct Number(i64);
+
+impl<'py> FromPyObject<'_, 'py> for Number {
+    type Error = PyErr;
+
+    fn extract(number: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match number.extract::<i64>() {
+            Err(error) if error.is_instance_of::<PyOverflowError>(number.py()) => Ok(Self(if number.lt(0)? { i64::MIN } else { i64::MAX })),
+            value => value.map(Self),
+        }
+    }
+}
+
+impl Number {
+    /// As the library takes it, or an error that names it.
+    fn within<T: TryFrom<i64>>(self, what: &str) -> Result<T> {
+        T::try_from(self.0).map_err(|_| Error::Parameter(format!("{what} {} does not exist", self.0)))
+    }
+}
+
+/// Does `work` on the threads that all calls share, without the interpreter's lock. `work` is given what asks it to stop, which is done once Python has a signal whose
+/// handler raises, as for control-C. Only its main thread sees signals.
+fn watched<T: Send>(py: Python<'_>, work: impl FnOnce(Arc<AtomicBool>) -> Result<T> + Send) -> PyResult<T> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut raised, told) = (None, Arc::clone(&stop));
+    let outcome = py.detach(|| {
+        threads::on_shared_watched(
+            || work(told),
+            || {
+                if let Err(error) = Python::attach(|py| py.check_signals()) {
+                    stop.store(true, Ordering::Relaxed);
+                    raised = Some(error);
+                }
+            },
+        )
+    });
+    match raised {
+        Some(error) => Err(error),
+        None => Ok(outcome?),
+    }
+}
+
+/// For `on_progress`.
+fn until(stop: Arc<AtomicBool>) -> impl Fn(u64, u64) -> ControlFlow<()> + Send + Sync + 'static {
+    move |_, _| if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Bytes in Python's memory. `PyBytes::new` panics where that has run out.
@@ -43,7 +92,7 @@ fn collected<T>(count: usize, samples: impl Iterator<Item = T>) -> Result<Vec<T>
 
 /// Samples in native byte order to a file.
 #[pyfunction]
-#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune, keep_invisible))]
+#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune, keep_invisible, max_bytes))]
 #[expect(clippy::too_many_arguments, reason = "called by the package alone, by name")]
 fn encode<'py>(
     py: Python<'py>,
@@ -52,19 +101,20 @@ fn encode<'py>(
     height: u32,
     channels: u8,
     depth: u8,
-    quality: i64,
-    tile_size: i64,
-    orientation: Option<i64>,
+    quality: Number,
+    tile_size: Number,
+    orientation: Option<Number>,
     icc: Option<Vec<u8>>,
     exif: Option<Vec<u8>>,
     xmp: Option<Vec<u8>>,
     preview: bool,
     lossless: Option<bool>,
-    effort: i64,
+    effort: Number,
     tune: &str,
     keep_invisible: bool,
+    max_bytes: Option<Number>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let work = || -> Result<Vec<u8>> {
+    let work = |stop| -> Result<Vec<u8>> {
         let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
         let samples = match depth {
             16 => Samples::U16(collected(samples.len() / 2, samples.chunks_exact(2).map(|s| u16::from_ne_bytes([s[0], s[1]])))?),
@@ -74,8 +124,8 @@ fn encode<'py>(
         metadata.check_size()?;
         let orientation = match orientation {
             Some(value) => {
-                let orientation = u8::try_from(value).ok().and_then(Orientation::from_exif);
-                orientation.ok_or_else(|| Error::Parameter(format!("orientation {value}, not 1 to 8")))?
+                let orientation = u8::try_from(value.0).ok().and_then(Orientation::from_exif);
+                orientation.ok_or_else(|| Error::Parameter(format!("orientation {}, not 1 to 8", value.0)))?
             }
             None => metadata.orientation().unwrap_or_default(),
         };
@@ -86,37 +136,68 @@ fn encode<'py>(
             "visual" => Tune::Visual,
             other => return Err(Error::Parameter(format!("tune \"{other}\" does not exist: \"psnr\" or \"visual\""))),
         };
-        let encoder =
-            Encoder::new().quality(Quality::index(within(quality, "quality index")?)?).lossless(lossless).effort(within(effort, "effort")?)?.tune(tune);
-        encoder.tile_size(within(tile_size, "a tile size of")?)?.preview(preview).keep_invisible(keep_invisible).encode(&picture)
+        let encoder = Encoder::new().quality(Quality::index(quality.within("quality index")?)?).lossless(lossless).effort(effort.within("effort")?)?.tune(tune);
+        let encoder = encoder.tile_size(tile_size.within("a tile size of")?)?.preview(preview).keep_invisible(keep_invisible).on_progress(until(stop));
+        match max_bytes {
+            Some(bytes) => encoder.encode_to(&picture, Target::Bytes(bytes.within("a file of at most so many bytes:")?)),
+            None => encoder.encode(&picture),
+        }
     };
-    let file = py.detach(|| threads::on_shared(work))?;
+    let file = watched(py, work)?;
     to_python(py, &file)
 }
 
-/// Samples in native byte order, width, height, channels, orientation.
-type Decoded<'py> = (Bound<'py, PyByteArray>, u32, u32, usize, u8);
+/// Samples in native byte order, bytes of each, width, height, channels, orientation.
+type Decoded<'py> = (Bound<'py, PyByteArray>, usize, u32, u32, usize, u8);
 
-/// A file to samples.
+/// A file to samples. Without a depth it is the one that keeps all of a lossless picture.
 #[pyfunction]
-fn decode<'py>(py: Python<'py>, file: &[u8], depth: i64, region: Option<(i64, i64, i64, i64)>) -> PyResult<Decoded<'py>> {
-    let work = || -> Result<Picture> {
+#[pyo3(signature = (file, depth, region, max_pixels, max_memory))]
+fn decode<'py>(
+    py: Python<'py>,
+    file: &[u8],
+    depth: Option<Number>,
+    region: Option<(Number, Number, Number, Number)>,
+    max_pixels: Option<Number>,
+    max_memory: Option<Number>,
+) -> PyResult<Decoded<'py>> {
+    let work = |stop| -> Result<Picture> {
+        let mut limits = Limits::default();
+        for (stated, limit, what) in
+            [(max_pixels, &mut limits.max_pixels, "a limit of pixels of"), (max_memory, &mut limits.max_memory, "a limit of memory of")]
+        {
+            if let Some(stated) = stated {
+                *limit = stated.within(what)?;
+            }
+        }
+        let decoder = Decoder::with_options(file, DecoderOptions { limits, ..DecoderOptions::default() })?;
         let depth = match depth {
-            8 => SampleDepth::Eight,
-            16 => SampleDepth::Sixteen,
-            depth => return Err(Error::Parameter(format!("samples of {depth} bits, not 8 or 16"))),
+            None if decoder.info().lossless && decoder.info().source_depth > 8 => SampleDepth::Sixteen,
+            None | Some(Number(8)) => SampleDepth::Eight,
+            Some(Number(16)) => SampleDepth::Sixteen,
+            Some(Number(depth)) => return Err(Error::Parameter(format!("samples of {depth} bits, not 8 or 16"))),
         };
-        let options = DecoderOptions { depth, ..DecoderOptions::default() };
-        let decoder = Decoder::with_options(file, options)?;
+        let decoder = decoder.depth(depth).on_progress(until(stop));
         match region {
             Some((x, y, width, height)) => {
-                let number = |value| within(value, "a region with");
+                let number = |value: Number| value.within("a region with");
                 decoder.decode_region(number(x)?, number(y)?, number(width)?, number(height)?)
             }
             None => decoder.decode(),
         }
     };
-    let picture = py.detach(|| threads::on_shared(work))?;
+    let picture = watched(py, work)?;
+    decoded(py, &picture)
+}
+
+/// The preview of a file, if it has one.
+#[pyfunction]
+fn preview<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Option<Decoded<'py>>> {
+    let picture = py.detach(|| threads::on_shared(|| Decoder::new(file)?.preview()))?;
+    picture.map(|picture| decoded(py, &picture)).transpose()
+}
+
+fn decoded<'py>(py: Python<'py>, picture: &Picture) -> PyResult<Decoded<'py>> {
     let samples = match picture.data() {
         Samples::U8(samples) => PyByteArray::new_with(py, samples.len(), |bytes| {
             bytes.copy_from_slice(samples);
@@ -129,7 +210,7 @@ fn decode<'py>(py: Python<'py>, file: &[u8], depth: i64, region: Option<(i64, i6
             Ok(())
         })?,
     };
-    Ok((samples, picture.width(), picture.height(), picture.channels().count(), picture.orientation().to_exif()))
+    Ok((samples, picture.depth().bytes(), picture.width(), picture.height(), picture.channels().count(), picture.orientation().to_exif()))
 }
 
 /// What a file says about itself.
@@ -150,7 +231,9 @@ fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
     dict.set_item("quality_index", info.quality.get())?;
     dict.set_item("tile_size", info.tile_size)?;
     dict.set_item("tiles", info.tiles)?;
+    dict.set_item("model_id", info.model_id.to_string())?;
     dict.set_item("file_bytes", info.file_bytes)?;
+    dict.set_item("preview_bytes", info.preview_bytes)?;
     dict.set_item("icc", bytes(&metadata.icc)?)?;
     dict.set_item("exif", bytes(&metadata.exif)?)?;
     dict.set_item("xmp", bytes(&metadata.xmp)?)?;
@@ -160,8 +243,8 @@ fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
 /// The index for a quality of 0 to 100, or the default one for none.
 #[pyfunction]
 #[pyo3(signature = (quality=None))]
-fn quality_index(quality: Option<i64>) -> PyResult<u8> {
-    let percent = |quality| Quality::percent(within(quality, "quality")?);
+fn quality_index(quality: Option<Number>) -> PyResult<u8> {
+    let percent = |quality: Number| Quality::percent(quality.within("quality")?);
     Ok(quality.map_or_else(|| Ok(Quality::default()), percent)?.get())
 }
 
@@ -171,6 +254,7 @@ fn _aei(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(encode, module)?)?;
     module.add_function(wrap_pyfunction!(decode, module)?)?;
+    module.add_function(wrap_pyfunction!(preview, module)?)?;
     module.add_function(wrap_pyfunction!(info, module)?)?;
     module.add_function(wrap_pyfunction!(quality_index, module)?)
 }

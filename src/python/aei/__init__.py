@@ -7,14 +7,16 @@
 
 Importing it also teaches Pillow, if that is installed, to open and save .aei files.
 """
+from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 
 from . import _aei
 
 __version__ = _aei.__version__
-__all__ = ["Info", "decode", "encode", "info"]
+__all__ = ["Info", "decode", "encode", "info", "preview"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Info:
     quality_index: int  #: 0 to 63
     tile_size: int  #: side of a full tile in pixels
     tiles: int  #: number of tiles
+    model_id: str  #: of the model that the file was made with: 16 hexadecimal digits
     file_bytes: int  #: size of the file
+    preview_bytes: "int | None"  #: size of the preview
     icc: "bytes | None"  #: colour profile
     exif: "bytes | None"  #: EXIF block, from its TIFF header on
     xmp: "bytes | None"  #: XMP packet
@@ -44,30 +48,58 @@ class _OfTheImage:
 _OF_THE_IMAGE = _OfTheImage()
 
 
+def _bytes(data, what):
+    """What has to be bytes, as those: str, paths and numbers are none, whatever `bytes` would make of them."""
+    try:
+        return data if isinstance(data, bytes) else bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(f"{what} has to be bytes, not {type(data).__name__}") from None
+
+
+def _block(given, what):
+    """A block of metadata as bytes, or None."""
+    if isinstance(given, Mapping) and hasattr(given, "tobytes"):  # An Image.Exif.
+        given = given.tobytes() if len(given) else None
+    elif isinstance(given, str) and what == "xmp":
+        given = given.encode()
+    block = b"" if given is None else _bytes(given, what)
+    if what == "exif" and block.startswith(b"Exif\0\0"):
+        block = block[6:]
+    return block or None
+
+
+def _flag(given, what, others=()):
+    """A bool. That "never" would be taken for True is nothing that a caller means."""
+    if given not in (False, True, *others):
+        raise TypeError(f"{what} is {given!r}, not {', '.join(map(str, others))}{', ' if others else ''}False or True")
+    return given if given in others else bool(given)
+
+
 def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientation=None, icc=_OF_THE_IMAGE, exif=_OF_THE_IMAGE, xmp=_OF_THE_IMAGE, preview=False,
-           lossless=None, effort=0, tune="psnr", keep_invisible=False) -> bytes:
+           lossless=None, effort=0, tune="psnr", keep_invisible=False, max_bytes=None) -> bytes:
     """Encode an array or a Pillow image.
 
     image: array of shape (height, width) or (height, width, channels) with 1 to 4 channels, uint8 or uint16; or a PIL.Image. Alpha is straight.
-    icc, exif, xmp: blocks to store. Those of a PIL.Image are taken along unless given here; None and b"" leave them out.
+    icc, exif, xmp: blocks to store, as bytes; exif may be a PIL.Image.Exif, xmp a str. Those of a PIL.Image are taken along unless given here; None and b""
+    leave them out.
     orientation: 1 to 8, as EXIF tag 0x0112; that of the EXIF block if not given.
     quality: 0 (smallest file) to 100 (closest to the original), 60 if not given; or quality_index: 0 to 63.
     lossless: True stores the samples as they are, False never does; None where it is worth it, as for screenshots and icons.
     effort: 0 to 5, how much work goes into a smaller file at the same quality.
     tune: what an effort above 0 is for: "psnr", or "visual", the look.
+    max_bytes: in place of a quality, the best file of at most so many bytes. It takes several times as long.
     keep_invisible: whether wholly transparent pixels keep their colours, which nobody sees, as well as the quality keeps any. Otherwise they become what costs least.
     """
+    given = {what: _block(block, what) for what, block in (("icc", icc), ("exif", exif), ("xmp", xmp)) if block is not _OF_THE_IMAGE}
     found = {}
     if not isinstance(image, np.ndarray) and hasattr(image, "getbands"):
         from .pillow import array_of
 
         image, found = array_of(image)
         # A block that is given says itself how the picture is to be turned.
-        if orientation is None and (exif is _OF_THE_IMAGE or not exif):
+        if orientation is None and not given.get("exif"):
             orientation = found.get("orientation")
-    icc, exif, xmp = ((found.get(kind) if given is _OF_THE_IMAGE else given) or None for kind, given in (("icc", icc), ("exif", exif), ("xmp", xmp)))
-    if exif and bytes(exif[:6]) == b"Exif\0\0":
-        exif = exif[6:]
+    icc, exif, xmp = (given[what] if what in given else _block(found.get(what), what) for what in ("icc", "exif", "xmp"))
     image = np.asarray(image)
     # Of either byte order.
     image = image.astype(image.dtype.newbyteorder("="), copy=False)
@@ -77,30 +109,45 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
         image = image[:, :, None]
     if image.ndim != 3 or not 1 <= image.shape[2] <= 4:
         raise ValueError(f"an array of shape {image.shape} is not (height, width) or (height, width, 1 to 4)")
-    if quality is not None and quality_index is not None:
-        raise TypeError("give quality or quality_index, not both")
+    if sum(wish is not None for wish in (quality, quality_index, max_bytes)) > 1:
+        raise TypeError("give quality, quality_index or max_bytes, not several of them")
     if quality_index is None:
         quality_index = _aei.quality_index(quality)
     height, width, channels = image.shape
+    if max(height, width) > 65535:  # An array may claim much more than there is memory for.
+        raise ValueError(f"a picture of {width}x{height} pixels cannot be stored: sides are 1 to 65535")
     return _aei.encode(image.tobytes(), width, height, channels, 8 * image.dtype.itemsize, quality_index,
-                       tile_size, orientation, icc, exif, xmp, bool(preview),
-                       None if lossless is None else bool(lossless), effort, tune, bool(keep_invisible))
+                       tile_size, orientation, icc, exif, xmp, _flag(preview, "preview"),
+                       _flag(lossless, "lossless", [None]), effort, tune, _flag(keep_invisible, "keep_invisible"), max_bytes)
 
 
-def decode(data, *, depth=8, region=None, upright=True) -> np.ndarray:
+def decode(data, *, depth=None, region=None, upright=True, max_pixels=None, max_memory=None) -> np.ndarray:
     """Decode a file to an array of shape (height, width) if gray, else (height, width, channels).
 
-    data: bytes of the file. depth: 8 for uint8, 16 for uint16. region: (x, y, width, height) in pixels of the picture as stored; the samples equal those
-    of the whole picture. upright: turn the picture as its orientation says (not with a region).
+    data: bytes of the file. depth: 8 for uint8, 16 for uint16; if not given, 16 for lossless files of more than 8 bits, as these have them all, and 8 for others.
+    region: (x, y, width, height) in pixels of the picture as stored; the samples equal those of the whole picture. upright: turn the picture as its
+    orientation says (not with a region). max_pixels, max_memory: larger pictures, and those whose decoding takes more bytes of memory, are refused
+    with a MemoryError; 2**28 and 2**31 if not given.
     """
     if region is not None:
-        region = tuple(int(number) for number in region)
+        region = tuple(map(index, region))
         if len(region) != 4:
             raise ValueError(f"a region has x, y, width and height, not {len(region)} numbers")
-    samples, width, height, channels, orientation = _aei.decode(bytes(data), depth, region)
-    array = np.frombuffer(samples, np.uint8 if depth == 8 else np.uint16).reshape(height, width, channels)
-    if upright and region is None:
-        array = turned(array, orientation)
+    return _array(_aei.decode(_bytes(data, "a file"), depth, region, max_pixels, max_memory), upright and region is None)
+
+
+def preview(data, *, upright=True) -> "np.ndarray | None":
+    """Decode the preview of a file, of at most 128 pixels in width and height, to an array as `decode` gives it. None if the file has no preview."""
+    found = _aei.preview(_bytes(data, "a file"))
+    return None if found is None else _array(found, upright)
+
+
+def _array(decoded, upright):
+    samples, size, width, height, channels, orientation = decoded
+    array = np.frombuffer(samples, np.uint8 if size == 1 else np.uint16).reshape(height, width, channels)
+    if upright:
+        # In rows from the top, as others want to have it: PyTorch, for one, takes no array that runs backwards.
+        array = np.ascontiguousarray(turned(array, orientation))
     return array[:, :, 0] if channels == 1 else array
 
 
@@ -117,7 +164,7 @@ def turned(array, orientation):
 
 def info(data) -> Info:
     """What a file says about itself; nothing is decoded."""
-    return Info(**_aei.info(bytes(data)))
+    return Info(**_aei.info(_bytes(data, "a file")))
 
 
 try:

@@ -11,6 +11,7 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 SIGNATURE = b"\x89AEI\r\n\x1a\n"
 ORIENTATION = 0x0112
 PREFIX = b"Exif\0\0"  #: Pillow's, in front of the TIFF header
+UNLIMITED = (1 << 63) - 1
 
 
 def array_of(image):
@@ -21,7 +22,7 @@ def array_of(image):
     transparency = image.info.get("transparency")
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
         array = np.asarray(image)
-        if image.mode == "I" and (array.min() < 0 or array.max() > 65535):
+        if image.mode == "I" and array.size and (array.min() < 0 or array.max() > 65535):
             raise ValueError("samples of mode I are beyond 16 bits")
         array = array.astype(np.uint16)
         if isinstance(transparency, int):
@@ -164,6 +165,9 @@ class AeiImageFile(ImageFile.ImageFile):
             raise OSError(str(error)) from error
         self._size = (about["width"], about["height"])
         self._mode = MODES[about["channels"]]
+        # Pillow has no 16 bits of other channels.
+        if self._mode == "L" and about["lossless"] and about["source_depth"] > 8:
+            self._mode = "I;16"
         if about["icc"]:
             self.info["icc_profile"] = about["icc"]
         if about["xmp"]:
@@ -175,14 +179,15 @@ class AeiImageFile(ImageFile.ImageFile):
     def load(self):
         if self._data is not None:
             try:
-                samples, *_ = _aei.decode(self._data, 8, None)
+                # Pillow has refused what is larger than `Image.MAX_IMAGE_PIXELS`, or its caller wants that.
+                samples, *_ = _aei.decode(self._data, 16 if self.mode == "I;16" else 8, None, UNLIMITED, UNLIMITED)
             except (ValueError, NotImplementedError) as error:
                 raise OSError(str(error)) from error
             self._data = None
             if self.fp and self._exclusive_fp:
                 self.fp.close()
             self.fp = BytesIO(samples)
-            self.tile = [("raw", (0, 0) + self.size, 0, self.mode)]
+            self.tile = [("raw", (0, 0) + self.size, 0, "I;16N" if self.mode == "I;16" else self.mode)]
         return super().load()
 
     def load_seek(self, pos):
@@ -193,12 +198,10 @@ def save(image, file, _filename):
     from . import encode
 
     options = dict(image.encoderinfo)
-    names = ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "keep_invisible", "xmp", "exif")
+    names = ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "keep_invisible", "max_bytes", "orientation", "xmp", "exif")
     known = {name: options[name] for name in names if name in options}
     if "icc_profile" in options:
         known["icc"] = options["icc_profile"]
-    if isinstance(known.get("exif"), Image.Exif):
-        known["exif"] = known["exif"].tobytes() if len(known["exif"]) else None
     try:
         coded = encode(image, **known)
     except (TypeError, ValueError, NotImplementedError) as error:

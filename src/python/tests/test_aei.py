@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import signal
 import struct
 import subprocess
 import sys
@@ -71,13 +72,21 @@ def test_info_and_metadata():
     assert not info.lossless and info.xmp == b"<x/>" and info.icc is None and info.file_bytes == len(data)
     assert aei.decode(data).shape == (30, 20, 3)
     assert aei.decode(data, upright=False).shape == (20, 30, 3)
+    assert 0 < info.preview_bytes < len(data) and len(info.model_id) == 16
+    assert aei.preview(data).shape == (30, 20, 3) and aei.preview(data, upright=False).shape == (20, 30, 3)
+    without = aei.encode(smooth(20, 30, 3))
+    assert aei.preview(without) is None and aei.info(without).preview_bytes is None
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_lossless(dtype):
     array = smooth(50, 70, 4, dtype)
     data = aei.encode(array, lossless=True)
-    assert aei.info(data).lossless and (aei.decode(data, depth=8 * array.itemsize) == array).all()
+    # With all the bits that it has.
+    back = aei.decode(data)
+    assert aei.info(data).lossless and back.dtype == dtype and (back == array).all()
+    assert aei.decode(data, region=(3, 4, 5, 6)).dtype == dtype and aei.decode(data, depth=8).dtype == np.uint8
+    assert aei.decode(aei.encode(array, lossless=False)).dtype == np.uint8
     page = np.repeat(np.array([[255, 20], [20, 255]], np.uint8), 40, 0)
     assert aei.info(aei.encode(page)).lossless and not aei.info(aei.encode(page, lossless=False)).lossless
 
@@ -103,12 +112,30 @@ def test_keep_invisible():
     assert less == aei.encode(array, lossless=False)
 
 
+def test_at_most_so_many_bytes():
+    rng = np.random.default_rng(1)
+    array = np.kron(rng.integers(0, 256, (20, 30, 3), np.uint8), np.ones((10, 10, 1), np.uint8)) // 2 + rng.integers(0, 99, (200, 300, 3), np.uint8)
+    data = aei.encode(array, max_bytes=6000)
+    assert 5000 < len(data) <= 6000 and aei.decode(data).shape == array.shape
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "AEI", max_bytes=6000)
+    assert file.getvalue() == data
+    with pytest.raises(ValueError, match="10 bytes"):
+        aei.encode(array, max_bytes=10)
+    with pytest.raises(ValueError, match="-1 does not exist"):
+        aei.encode(array, max_bytes=-1)
+    for twice in ({"quality": 3}, {"quality_index": 3}):
+        with pytest.raises(TypeError, match="max_bytes"):
+            aei.encode(array, max_bytes=6000, **twice)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_upright_as_pillow_does_it(orientation):
     array = smooth(24, 40, 3)
     data = aei.encode(array, orientation=orientation)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert (aei.decode(data) == np.asarray(expected)).all()
+    assert aei.decode(data).flags.c_contiguous and aei.decode(data).flags.writeable
 
 
 def test_pillow_opens_and_saves():
@@ -127,6 +154,19 @@ def test_pillow_modes(mode):
     opened = Image.open(io.BytesIO(aei.encode(image)))
     assert opened.size == image.size
     opened.load()
+
+
+@pytest.mark.parametrize("channels, lossless, mode", [(1, True, "I;16"), (1, False, "L"), (2, True, "LA"), (3, True, "RGB")])
+def test_sixteen_bits_in_pillow(channels, lossless, mode):
+    array = smooth(20, 30, channels, np.uint16)
+    opened = Image.open(io.BytesIO(aei.encode(array, lossless=lossless)))
+    assert opened.mode == mode and opened.size == (30, 20)
+    if mode == "I;16":
+        assert (np.asarray(opened) == array[..., 0]).all()
+        again = saved(opened, lossless=True)
+        assert again.mode == mode and (np.asarray(again) == array[..., 0]).all()
+    else:
+        opened.load()
 
 
 def test_pillow_keeps_metadata():
@@ -180,7 +220,16 @@ def test_the_block_that_is_given_says_how_the_picture_stands():
     for stated in (1, 3):
         exif = Image.Exif()
         exif[0x0112] = stated
-        assert aei.info(aei.encode(with_metadata(), exif=exif.tobytes())).orientation == stated
+        data = aei.encode(with_metadata(), exif=exif.tobytes())
+        assert aei.info(data).orientation == stated
+        # Blocks as Pillow has them.
+        assert aei.encode(with_metadata(), exif=exif) == data == aei.encode(with_metadata(), exif=memoryview(exif.tobytes()))
+    assert aei.info(aei.encode(with_metadata(), exif=Image.Exif())).orientation == 6
+    assert saved(with_metadata(), orientation=5).getexif()[0x0112] == 5
+    assert aei.info(aei.encode(smooth(8, 8, 1), xmp="<\xe4/>")).xmp == "<\xe4/>".encode()
+    assert saved(with_metadata(), xmp="<y/>").info["xmp"] == b"<y/>"
+    with pytest.raises(TypeError, match="icc has to be bytes, not str"):
+        aei.encode(smooth(8, 8, 1), icc="sRGB")
     changed = with_metadata().convert("P")
     changed.getexif()[0x0112] = 1
     assert aei.info(aei.encode(changed)).orientation == 1
@@ -332,7 +381,8 @@ def test_damage_is_an_oserror_for_pillow():
 
 
 @pytest.mark.parametrize("wrong", [{"quality": -1}, {"quality": 256}, {"quality_index": -1}, {"quality_index": 64}, {"effort": -1}, {"orientation": -1},
-                                   {"orientation": 256}, {"tile_size": -1}, {"tile_size": 1 << 32}])
+                                   {"orientation": 256}, {"tile_size": -1}, {"tile_size": 1 << 32}, {"quality": 1 << 70}, {"quality": -1 << 70},
+                                   {"tile_size": 1 << 70}, {"effort": 1 << 70}, {"orientation": 1 << 70}])
 def test_numbers_out_of_range(wrong):
     with pytest.raises(ValueError):
         aei.encode(smooth(8, 8, 3), **wrong)
@@ -340,13 +390,74 @@ def test_numbers_out_of_range(wrong):
 
 def test_regions_out_of_range():
     data = aei.encode(smooth(20, 30, 3))
-    for wrong in ((-1, 0, 4, 4), (0, 0, 1 << 33, 1), (0, 0, 4)):
+    for wrong in ((-1, 0, 4, 4), (0, 0, 1 << 33, 1), (0, 0, 1 << 70, 1), (0, 0, 4)):
         with pytest.raises(ValueError):
             aei.decode(data, region=wrong)
     with pytest.raises(ValueError):
         aei.decode(data, depth=-8)
     assert (aei.decode(data, region=np.array([3, 4, 5, 6])) == aei.decode(data)[4:10, 3:8]).all()
     assert (aei.decode(data, region=[3, 4, 5, 6]) == aei.decode(data)[4:10, 3:8]).all()
+
+
+@pytest.mark.parametrize("option", ["lossless", "preview", "keep_invisible"])
+def test_what_is_neither_true_nor_false_is_refused(option):
+    # "never" would be true.
+    for wrong in ("never", 2, b""):
+        with pytest.raises(TypeError, match=option):
+            aei.encode(smooth(8, 8, 3), **{option: wrong})
+    assert aei.encode(smooth(8, 8, 3), **{option: np.bool_(True)}) == aei.encode(smooth(8, 8, 3), **{option: 1})
+
+
+def test_arguments_of_other_types_say_so():
+    data = aei.encode(smooth(8, 8, 3))
+    for wrong in ("photo.aei", Path("photo.aei"), 5, None, io.BytesIO(data)):
+        for call in (aei.decode, aei.info, aei.preview):
+            with pytest.raises(TypeError, match=f"a file has to be bytes, not {type(wrong).__name__}"):
+                call(wrong)
+    for right in (bytearray(data), memoryview(data), np.frombuffer(data, np.uint8)):
+        assert (aei.decode(right) == aei.decode(data)).all()
+    with pytest.raises(TypeError):
+        aei.decode(data, region=(0.5, 0, 2, 2))
+    # Refused before such an array is copied.
+    with pytest.raises(ValueError, match="1048576x1048576"):
+        aei.encode(np.broadcast_to(np.uint8(0), (1 << 20, 1 << 20)))
+    with pytest.raises(ValueError, match="0x0"):
+        aei.encode(Image.new("I", (0, 0)))
+
+
+def test_limits(monkeypatch):
+    data = aei.encode(smooth(100, 200, 3), lossless=False)
+    for limit in ({"max_pixels": 19999}, {"max_memory": 100000}, {"max_pixels": 0}):
+        with pytest.raises(MemoryError, match="allowed"):
+            aei.decode(data, **limit)
+    with pytest.raises(ValueError):
+        aei.decode(data, max_pixels=-1)
+    assert aei.decode(data, max_pixels=20000, max_memory=1 << 70).shape == (100, 200, 3)
+    # Pillow has its own limit, which users raise.
+    with monkeypatch.context() as changed:
+        changed.setattr(Image, "MAX_IMAGE_PIXELS", 9999)
+        with pytest.raises(Image.DecompressionBombError):
+            Image.open(io.BytesIO(data))
+    limits, decode = [], aei.pillow._aei.decode
+    monkeypatch.setattr(aei.pillow._aei, "decode", lambda *given: limits.extend(given[3:]) or decode(*given))
+    Image.open(io.BytesIO(data)).load()
+    assert limits == [2**63 - 1] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
+@pytest.mark.parametrize("work", ["encode", "decode"])
+def test_work_can_be_interrupted(work):
+    array = np.random.default_rng(1).integers(0, 256, (1500, 1500, 3), np.uint8)
+    data = aei.encode(array, lossless=False)
+    call = {"encode": lambda: aei.encode(array, lossless=False, effort=5), "decode": lambda: [aei.decode(data) for _ in range(200)]}[work]
+    start = time.perf_counter()
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert time.perf_counter() - start < 10
+    timer.join()
+    assert aei.decode(aei.encode(array[:9, :9])).shape == (9, 9, 3)
 
 
 def test_metadata_that_no_decoder_would_take():
@@ -384,10 +495,10 @@ import aei
 from aei import _aei
 
 samples = bytes(5000 * 5000 * 3)
-encode = lambda: _aei.encode(samples, 5000, 5000, 3, 8, 30, 1024, None, None, None, None, False, True, 0, "psnr", False)
+encode = lambda: _aei.encode(samples, 5000, 5000, 3, 8, 30, 1024, None, None, None, None, False, True, 0, "psnr", False, None)
 small = aei.encode(np.zeros((8, 8, 3), np.uint8), xmp=bytes(60 << 20))
 data = encode()
-calls = {"encode": encode, "decode": lambda: _aei.decode(data, 8, None), "info": lambda: _aei.info(small)}
+calls = {"encode": encode, "decode": lambda: _aei.decode(data, 8, None, None, None), "info": lambda: _aei.info(small)}
 ended = {}
 for name, call in calls.items():
     for room in range(8 << 20, 136 << 20, 40 << 20):
