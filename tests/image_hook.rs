@@ -4,7 +4,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use aei::{AeiDecoder, AeiEncoder, Decoder, Encoder, Orientation, Picture, SampleDepth};
+use aei::{AeiDecoder, AeiEncoder, Decoder, Encoder, Metadata, Orientation, Picture, SampleDepth};
 use image::{DynamicImage, ImageDecoder as _, ImageEncoder as _, ImageError, ImageReader};
 
 fn vectors() -> std::path::PathBuf {
@@ -109,6 +109,20 @@ fn metadata_orientation_and_limits() {
     decoder.set_limits(limits).unwrap();
     let mut samples = vec![0; 70 * 50 * 3];
     assert!(matches!(decoder.read_image(&mut samples), Err(ImageError::Limits(_))));
+    // XMP comes with the encoder; what is set replaces what it has.
+    let mut metadata = Metadata::default();
+    (metadata.xmp, metadata.icc) = (Some(b"<x/>".to_vec()), Some(b"of the encoder".to_vec()));
+    let mut again = Vec::new();
+    let mut encoder = AeiEncoder::new(&mut again, Encoder::new().metadata(metadata));
+    encoder.set_icc_profile(b"set".to_vec()).unwrap();
+    encoder.write_image(image.as_bytes(), 70, 50, image::ExtendedColorType::Rgb8).unwrap();
+    let mut decoder = AeiDecoder::new(&again[..]).unwrap();
+    assert_eq!(decoder.xmp_metadata().unwrap().unwrap(), b"<x/>");
+    assert_eq!(decoder.icc_profile().unwrap().unwrap(), b"set");
+    // What the decoder would not take is not written.
+    let mut encoder = AeiEncoder::new(Vec::new(), Encoder::new());
+    encoder.set_icc_profile(vec![0; (64 << 20) + 1]).unwrap();
+    assert!(matches!(encoder.write_image(&[7; 4], 2, 2, image::ExtendedColorType::L8), Err(ImageError::Parameter(_))));
 
     assert!(matches!(AeiDecoder::new(&file[..file.len() - 9]), Err(ImageError::Decoding(_))));
     let picture = Picture::gray(3, 2, vec![7; 6]).unwrap();

@@ -89,7 +89,11 @@ impl ImageDecoder for AeiDecoder {
         limits.check_support(&image::LimitSupport::default())?;
         let (width, height) = self.dimensions();
         limits.check_dimensions(width, height)?;
-        self.limits.max_memory = limits.max_alloc.unwrap_or(u64::MAX);
+        // Whoever states limits of memory, or none, means those and no other ones of pixels.
+        self.limits = match limits.max_alloc {
+            Some(bytes) => crate::Limits { max_memory: bytes, max_pixels: u64::MAX, ..self.limits },
+            None => crate::Limits::none(),
+        };
         Ok(())
     }
 
@@ -128,9 +132,10 @@ pub struct AeiEncoder<W> {
 }
 
 impl<W: Write> AeiEncoder<W> {
-    /// Writes to `writer` with the options of `encoder`.
+    /// Writes to `writer` with the options of `encoder`. Its [`Encoder::metadata`] are stored, but for those that are set afterwards; `image` has no way to set XMP.
     pub fn new(writer: W, encoder: Encoder) -> Self {
-        Self { writer, encoder, metadata: Metadata::default() }
+        let metadata = encoder.stated_metadata().clone();
+        Self { writer, encoder, metadata }
     }
 }
 
@@ -149,6 +154,7 @@ impl<W: Write> ImageEncoder for AeiEncoder<W> {
         };
         let samples = if sixteen { Samples::U16(buf.chunks_exact(2).map(|s| u16::from_ne_bytes([s[0], s[1]])).collect()) } else { Samples::U8(buf.to_vec()) };
         let picture = Picture::from_samples(width, height, channels, samples).map_err(writing)?;
+        self.metadata.check_size().map_err(writing)?;
         let picture = picture.with_orientation(self.metadata.orientation().unwrap_or_default()).with_metadata(self.metadata);
         let file = self.encoder.encode(&picture).map_err(writing)?;
         Ok(self.writer.write_all(&file)?)
@@ -186,5 +192,23 @@ fn writing(error: Error) -> ImageError {
         Error::Limits(_) => ImageError::Limits(LimitError::from_kind(LimitErrorKind::InsufficientMemory)),
         Error::Parameter(message) => ImageError::Parameter(ParameterError::from_kind(ParameterErrorKind::Generic(message))),
         other => ImageError::Encoding(EncodingError::new(hint(), other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+
+    #[test]
+    fn limits_of_image_stand_in_for_those_of_pixels() {
+        let file = Encoder::new().encode(&Picture::gray(3, 2, vec![7; 6]).unwrap()).unwrap();
+        let limits = |limits: image::Limits| {
+            let mut decoder = AeiDecoder::new(&file[..]).unwrap();
+            decoder.set_limits(limits).unwrap();
+            decoder.limits
+        };
+        assert_eq!(limits(image::Limits::default()), Limits { max_memory: 512 << 20, max_pixels: u64::MAX, ..Limits::default() });
+        assert_eq!(limits(image::Limits::no_limits()), Limits::none());
     }
 }

@@ -3,7 +3,7 @@
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
 use super::Orientation;
-#[cfg(any(feature = "capi", feature = "python"))]
+#[cfg(any(feature = "capi", feature = "image-hook", feature = "python", feature = "wasm"))]
 use crate::{Error, Limits, Result};
 
 /// Blocks of metadata. The codec keeps them byte for byte and does not look inside, with one exception: the orientation in an EXIF block is set to 1 when
@@ -37,7 +37,7 @@ impl Metadata {
     }
 
     /// For doors that know no other limits than the default ones: whether their decoders would take what their encoder writes.
-    #[cfg(any(feature = "capi", feature = "python"))]
+    #[cfg(any(feature = "capi", feature = "image-hook", feature = "python", feature = "wasm"))]
     pub(crate) fn check_size(&self) -> Result<()> {
         let (bytes, most) = (self.total_bytes(), Limits::default().max_metadata_bytes);
         let error = || Error::Parameter(format!("{bytes} bytes of profile, EXIF and XMP: decoders take no more than {most}"));

@@ -227,10 +227,15 @@ impl Encoder {
         self
     }
 
-    /// Metadata for [`Encoder::encode_rows`]. A [`Picture`] has its own.
+    /// Metadata for [`Encoder::encode_rows`] and `AeiEncoder`. A [`Picture`] has its own.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
         self
+    }
+
+    #[cfg(feature = "image-hook")]
+    pub(crate) fn stated_metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// Refuses pictures whose encoding takes more bytes of memory than this by an estimate, besides the picture itself. Default: no bound.
