@@ -244,8 +244,9 @@ unsafe fn fill(image: &AeiImage, it: &AeiDecoder, decode: impl FnOnce(&Decoder) 
         return Err(Error::Parameter(format!("the picture has {} channels, not {}", channels.count(), image.channels)));
     }
     let layout = Layout::new(image, channels)?;
-    if if image.depth == 0 { 8 } else { image.depth } != u32::from(it.depth.bits()) {
-        return Err(Error::Parameter(format!("the decoder was made for samples of {} bits, not {}", it.depth.bits(), image.depth)));
+    let depth = if image.depth == 0 { 8 } else { image.depth };
+    if depth != u32::from(it.depth.bits()) {
+        return Err(Error::Parameter(format!("the decoder was made for samples of {} bits, not {depth}", it.depth.bits())));
     }
     let picture = on_threads(it.threads, || decode(&it.decoder))?;
     let rows = image.samples.cast::<u8>();

@@ -3,7 +3,7 @@
 use std::ptr;
 
 use super::{AeiEncodeOptions, AeiError, AeiImage, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, required, reserved, sized};
-use crate::{Channels, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, Samples, Tune};
+use crate::{Channels, Encoder, Error, Lossless, Metadata, Orientation, Picture, Quality, Result, Samples, Target, Tune};
 
 /// Fills in the default options. `size` is sizeof(AeiEncodeOptions) as the caller knows it.
 ///
@@ -63,10 +63,17 @@ pub unsafe extern "C" fn aei_encode(
             .tile_size(if options.tile_size == 0 { 1024 } else { options.tile_size })?
             .preview(options.preview != 0)
             .keep_invisible(options.keep_invisible != 0);
+        if options.max_memory != 0 {
+            encoder = encoder.max_memory(options.max_memory);
+        }
         if options.progress.is_some() {
             encoder = encoder.on_progress(callback(options.progress, UserData(options.user_data)));
         }
-        let coded = on_threads(options.threads, || encoder.encode(&picture))?.into_boxed_slice();
+        let work = || match options.max_bytes {
+            0 => encoder.encode(&picture),
+            bytes => encoder.encode_to(&picture, Target::Bytes(bytes)),
+        };
+        let coded = on_threads(options.threads, work)?.into_boxed_slice();
         // SAFETY: not null, and writable as the caller promised.
         unsafe {
             length.write(coded.len());
@@ -86,6 +93,8 @@ unsafe fn picture(image: &AeiImage, options: &AeiEncodeOptions) -> Result<Pictur
     let channels =
         u8::try_from(image.channels).ok().and_then(Channels::from_count).ok_or_else(|| Error::Parameter(format!("{} channels, not 1 to 4", image.channels)))?;
     let layout = Layout::new(image, channels)?;
+    // What cannot be stored is not copied first.
+    crate::Layout::new(image.width, image.height, channels)?;
     let depth = if image.depth == 0 { 8 } else { image.depth };
     let picture = if depth == 16 {
         let mut copy = reserved::<u16>(layout.row_samples, image.height)?;

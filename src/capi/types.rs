@@ -74,6 +74,7 @@ impl Default for AeiImage {
 }
 
 /// Called now and then from any thread, with the rows of pixels done and their total. Anything but 0 stops the work with `AEI_STATUS_CANCELLED`.
+/// It has to return: exceptions and `longjmp` must not leave it.
 pub type AeiProgress = Option<unsafe extern "C" fn(user_data: *mut c_void, done: u64, total: u64) -> i32>;
 
 /// Options of a decoder; `aei_decode_options_init` fills in the defaults.
@@ -160,6 +161,11 @@ pub struct AeiEncodeOptions {
     pub tune: u32,
     /// 1 to keep the colours of wholly transparent pixels as well as the quality keeps any, for programs that use colours without alpha.
     pub keep_invisible: u32,
+    /// If not 0, the file becomes the best one of at most so many bytes, whatever `quality_index` is. This takes several times as long. Where no file is as small, the status
+    /// is `AEI_STATUS_PARAMETER`.
+    pub max_bytes: u64,
+    /// Largest number of bytes that encoding may take besides the samples, by an estimate; 0 stands for no bound.
+    pub max_memory: u64,
 }
 
 impl Default for AeiEncodeOptions {
@@ -184,6 +190,8 @@ impl Default for AeiEncodeOptions {
             effort: 0,
             tune: 0,
             keep_invisible: 0,
+            max_bytes: 0,
+            max_memory: 0,
         }
     }
 }

@@ -129,6 +129,18 @@ int main(int argc, char **argv) {
     aei_free(one, one_length);
     aei_free(two, two_length);
     CHECK(aei_encode(NULL, NULL, &one, &one_length, &error) == AEI_STATUS_PARAMETER && !one && !one_length);
+
+    /* A size in place of a quality, a limit of memory, and a width that is refused before anything of it is copied. */
+    defaults.max_bytes = 5000;
+    CHECK(aei_encode(&image, &defaults, &one, &one_length, &error) == AEI_STATUS_OK && one_length > 4000 && one_length <= 5000);
+    aei_free(one, one_length);
+    defaults.max_bytes = 10;
+    CHECK(aei_encode(&image, &defaults, &one, &one_length, &error) == AEI_STATUS_PARAMETER && !one);
+    defaults.max_bytes = 0;
+    defaults.max_memory = 1000;
+    CHECK(aei_encode(&image, &defaults, &one, &one_length, &error) == AEI_STATUS_LIMITS && !one);
+    image.width = 0x7fffffff;
+    CHECK(aei_encode(&image, &defaults, &one, &one_length, &error) == AEI_STATUS_PARAMETER && !one);
     free(samples);
     free(expected);
     free(file);

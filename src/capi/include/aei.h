@@ -56,6 +56,7 @@ typedef enum AeiMetadata {
 typedef struct AeiDecoder AeiDecoder;
 
 // Called now and then from any thread, with the rows of pixels done and their total. Anything but 0 stops the work with `AEI_STATUS_CANCELLED`.
+// It has to return: exceptions and `longjmp` must not leave it.
 typedef int32_t (*AeiProgress)(void *user_data, uint64_t done, uint64_t total);
 
 // Options of a decoder; `aei_decode_options_init` fills in the defaults.
@@ -184,6 +185,11 @@ typedef struct AeiEncodeOptions {
   uint32_t tune;
   // 1 to keep the colours of wholly transparent pixels as well as the quality keeps any, for programs that use colours without alpha.
   uint32_t keep_invisible;
+  // If not 0, the file becomes the best one of at most so many bytes, whatever `quality_index` is. This takes several times as long. Where no file is as small, the status
+  // is `AEI_STATUS_PARAMETER`.
+  uint64_t max_bytes;
+  // Largest number of bytes that encoding may take besides the samples, by an estimate; 0 stands for no bound.
+  uint64_t max_memory;
 } AeiEncodeOptions;
 
 #ifdef __cplusplus
