@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use js_sys::{JsString, Reflect};
+use js_sys::{JsString, Object, Reflect, Uint8Array};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::{Channels, DecoderOptions, Encoder, Error, FileFormat, Limits, Lossless, Metadata, Picture, Quality, write_picture};
+use crate::{Channels, DecoderOptions, Encoder, Error, FileFormat, Limits, Lossless, Metadata, Orientation, Picture, Quality, Target, Tune, write_picture};
 
 /// An `Error` with the properties `name` ("AeiError") and `kind`.
 impl From<Error> for JsValue {
@@ -152,6 +152,18 @@ impl Decoder {
         })
     }
 
+    /// An object with the blocks of metadata that there are: `icc`, `exif`, `xmp`.
+    pub fn metadata(&self) -> Result<Object> {
+        let (metadata, blocks) = (self.0.metadata()?, Object::new());
+        for (name, block) in [("icc", metadata.icc), ("exif", metadata.exif), ("xmp", metadata.xmp)] {
+            if let Some(block) = block {
+                // An ordinary object takes any property.
+                let _ = Reflect::set(&blocks, &JsString::from(name), &Uint8Array::from(&block[..]));
+            }
+        }
+        Ok(blocks)
+    }
+
     fn picture(&self, samples: Vec<u8>) -> Result<Picture> {
         let info = self.0.info();
         let picture = Picture::new(info.width, info.height, info.channels, samples)?;
@@ -159,7 +171,8 @@ impl Decoder {
     }
 }
 
-/// Makes a file from samples of 8 bits. The model must have its analysis. `lossless` is undefined where the encoder may choose.
+/// Makes a file from samples of 8 bits. The model must have its analysis. `lossless` is undefined where the encoder may choose, `orientation` where EXIF tells it, and
+/// `max_bytes` where the quality counts.
 #[wasm_bindgen]
 #[expect(clippy::too_many_arguments, unreachable_pub, reason = "called by aei/index.js alone; exported to JavaScript")]
 pub fn encode(
@@ -173,12 +186,32 @@ pub fn encode(
     lossless: Option<bool>,
     preview: bool,
     icc: Option<Vec<u8>>,
+    exif: Option<Vec<u8>>,
+    xmp: Option<Vec<u8>>,
+    orientation: Option<u32>,
+    visual: bool,
+    keep_invisible: bool,
+    tile_size: u32,
+    max_bytes: Option<u32>,
 ) -> Result<Vec<u8>> {
-    // JavaScript's numbers are cut to 32 bits on the way; what is beyond 8 is beyond every bound.
+    // What is beyond 8 bits is beyond every bound.
     let [channels, quality, effort] = [channels, quality, effort].map(|number| u8::try_from(number).unwrap_or(u8::MAX));
     let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
-    let picture = Picture::new(width, height, channels, samples)?.with_metadata(Metadata { icc, ..Metadata::default() });
+    let metadata = Metadata { icc, exif, xmp };
+    metadata.check_size()?;
+    let orientation = match orientation {
+        Some(value) => {
+            let known = u8::try_from(value).ok().and_then(Orientation::from_exif);
+            known.ok_or_else(|| Error::Parameter(format!("orientation {value}, not 1 to 8")))?
+        }
+        None => metadata.orientation().unwrap_or_default(),
+    };
+    let picture = Picture::new(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
     let lossless = lossless.map_or(Lossless::Auto, |wanted| if wanted { Lossless::Always } else { Lossless::Never });
     let encoder = Encoder::new().model(Arc::clone(&model.0)).quality(Quality::percent(quality)?).effort(effort)?.lossless(lossless).preview(preview);
-    Ok(encoder.encode(&picture)?)
+    let encoder = encoder.tune(if visual { Tune::Visual } else { Tune::Psnr }).keep_invisible(keep_invisible).tile_size(tile_size)?;
+    Ok(match max_bytes {
+        Some(bytes) => encoder.encode_to(&picture, Target::Bytes(bytes.into()))?,
+        None => encoder.encode(&picture)?,
+    })
 }

@@ -52,18 +52,41 @@ export interface PixelSource {
     height: number;
     data: Uint8Array | Uint8ClampedArray;
     /** A colour profile to store. */
+    icc?: Uint8Array | ArrayBuffer;
+    /** An EXIF block to store, from its TIFF header on. */
+    exif?: Uint8Array | ArrayBuffer;
+    /** An XMP packet to store. */
+    xmp?: Uint8Array | ArrayBuffer | string;
+    /** How the picture is to be turned for display: 1 to 8, as in EXIF. Default: what `exif` says. */
+    orientation?: number;
+}
+
+/** The blocks of metadata that a file has. */
+export interface Metadata {
+    /** Colour profile. Without one, colours are sRGB. */
     icc?: Uint8Array;
+    /** From its TIFF header on; its orientation is 1. */
+    exif?: Uint8Array;
+    xmp?: Uint8Array;
 }
 
 export interface EncodeOptions {
     /** 0 (smallest file) to 100 (closest to the original). Default: 60. */
     quality?: number;
+    /** In place of a quality: the best file of at most so many bytes, which takes several times as long. */
+    maxBytes?: number;
     /** 0 to 5: more time for a smaller file. Default: 0. */
     effort?: number;
+    /** What an effort above 0 is for: the PSNR, or the look. Default: "psnr". */
+    tune?: "psnr" | "visual";
     /** Whether samples are stored as they are. Default: where that is worth it. */
     lossless?: boolean;
     /** Whether to store a preview of about 1 KB. Default: false. */
     preview?: boolean;
+    /** Whether wholly transparent pixels keep their colours as well as the quality keeps any. Default: false. */
+    keepInvisible?: boolean;
+    /** Side of the tiles in pixels, a power of two from 256 to 4096. Default: 1024. */
+    tileSize?: number;
 }
 
 /** The codec with its model. Everything is done in the calling thread. */
@@ -77,6 +100,7 @@ export interface Aei {
     toPng(file: Uint8Array | ArrayBuffer, options?: DecodeOptions & { samples?: Uint8Array }): Uint8Array;
     /** The preview as a PNG file, if there is one. */
     previewPng(file: Uint8Array | ArrayBuffer, options?: DecodeOptions): Uint8Array | undefined;
+    metadata(file: Uint8Array | ArrayBuffer, options?: DecodeOptions): Metadata;
     /** Makes a file. Needs a whole model: that of build.sh can only decode unless it was told otherwise. */
     encode(pixels: PixelSource, options?: EncodeOptions): Uint8Array;
 }

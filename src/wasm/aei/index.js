@@ -71,7 +71,11 @@ class Aei {
     }
 
     samples(file, { x = 0, y = 0, width, height, ...options } = {}) {
-        return this.#with(file, options, (decoder) => decoder.samples(x, y, width ?? decoder.width - x, height ?? decoder.height - y));
+        [x, y] = [integer(x, "x"), integer(y, "y")];
+        return this.#with(file, options, (decoder) => {
+            const [w, h] = [width ?? Math.max(decoder.width - x, 0), height ?? Math.max(decoder.height - y, 0)];
+            return decoder.samples(x, y, integer(w, "width"), integer(h, "height"));
+        });
     }
 
     toPng(file, { samples, ...options } = {}) {
@@ -82,16 +86,32 @@ class Aei {
         return this.#with(file, options, (decoder) => decoder.preview());
     }
 
-    encode({ data, width, height, icc }, { quality = 60, effort = 0, lossless, preview = false } = {}) {
-        if (data.BYTES_PER_ELEMENT !== 1) throw new TypeError("samples have to be bytes: a Uint8Array or a Uint8ClampedArray");
-        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    metadata(file, options = {}) {
+        return this.#with(file, options, (decoder) => decoder.metadata());
+    }
+
+    encode(pixels, options = {}) {
+        const { data, icc, exif, xmp, orientation } = pixels;
+        const { quality, maxBytes, effort = 0, tune = "psnr", lossless, preview = false, keepInvisible = false, tileSize = 1024 } = options;
+        if (data?.BYTES_PER_ELEMENT !== 1) throw new TypeError("samples have to be bytes: a Uint8Array or a Uint8ClampedArray");
+        const bytes = bytesOf(data, "samples"), width = integer(pixels.width, "width"), height = integer(pixels.height, "height");
         const channels = bytes.length / (width * height);
-        return encode(bytes, width, height, channels, this.#model, quality, effort, lossless, preview, icc);
+        if (![1, 2, 3, 4].includes(channels)) throw wrong(`${bytes.length} samples are not 1 to 4 for each of ${width}x${height} pixels`);
+        if (!["psnr", "visual"].includes(tune)) throw wrong(`tune is ${tune}, not "psnr" or "visual"`);
+        if (quality !== undefined && maxBytes !== undefined) throw wrong("give quality or maxBytes, not both");
+        const number = (value, name) => (value === undefined || value === null ? undefined : integer(value, name));
+        const block = (value, name) => (value === undefined || value === null ? undefined : bytesOf(value, name));
+        // In the order of the module's arguments.
+        return encode(bytes, width, height, channels, this.#model, number(quality, "quality") ?? 60, integer(effort, "effort"),
+            lossless === undefined || lossless === null ? undefined : flag(lossless, "lossless"), flag(preview, "preview"), block(icc, "icc"), block(exif, "exif"),
+            block(typeof xmp === "string" ? new TextEncoder().encode(xmp) : xmp, "xmp"), number(orientation, "orientation"), tune === "visual",
+            flag(keepInvisible, "keepInvisible"), integer(tileSize, "tileSize"), number(maxBytes, "maxBytes"));
     }
 
     /** Calls `use` with a decoder, and gives its memory back. */
     #with(file, { maxPixels }, use) {
-        const bytes = file instanceof Uint8Array ? file : new Uint8Array(file);
+        const bytes = bytesOf(file, "a file");
+        if (maxPixels !== undefined && maxPixels !== null && !(maxPixels >= 0)) throw wrong(`maxPixels cannot be ${maxPixels}`);
         const decoder = new Decoder(bytes, this.#model, maxPixels);
         let result;
         try {
@@ -104,6 +124,31 @@ class Aei {
         decoder.free();
         return result;
     }
+}
+
+/** What the module throws for a wrong argument. */
+const wrong = (message) => Object.assign(new Error(message), { name: "AeiError", kind: "parameter" });
+
+/** A number as the module takes it, perhaps from a form. Any other would become one of 32 bits on the way: NaN 0, and 2^32 too. */
+function integer(value, name) {
+    const number = typeof value === "string" && value.trim() ? Number(value) : value;
+    if (Number.isInteger(number) && number >= 0 && number < 2 ** 32) return number;
+    throw wrong(`${name} cannot be ${String(value)}`);
+}
+
+/** A boolean, and not "never", which would be true. */
+function flag(value, name) {
+    if (typeof value === "boolean") return value;
+    throw wrong(`${name} is ${String(value)}, not true or false`);
+}
+
+/** The bytes of what holds some. A constructor would make a file of a list, and an empty one of much else. */
+function bytesOf(given, name) {
+    if (given instanceof Uint8Array) return given;
+    if (ArrayBuffer.isView(given)) return new Uint8Array(given.buffer, given.byteOffset, given.byteLength);
+    // Those of other windows too.
+    if (/^\[object (Shared)?ArrayBuffer\]$/.test(Object.prototype.toString.call(given))) return new Uint8Array(given);
+    throw wrong(`${name} has to be bytes: a Uint8Array or an ArrayBuffer`);
 }
 
 /** Whether the module's memory is in an unknown state. A stack that overflows is a RangeError. */

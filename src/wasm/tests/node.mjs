@@ -83,6 +83,7 @@ test("files and pictures are those of the program", { skip: program ? false : "A
     for (const [flags, options] of [
         [["--lossless=never"], { lossless: false }],
         [["--lossless=never", "--effort", "2"], { lossless: false, effort: 2 }],
+        [["--lossless=never", "--effort", "1", "--tune", "visual", "--tile-size", "256"], { lossless: false, effort: 1, tune: "visual", tileSize: 256 }],
         [["--lossless", "--preview"], { lossless: true, preview: true }],
     ]) {
         execFileSync(program, ["encode", "--force", ...model, "-q", "40", ...flags, at("a.ppm"), "-o", at("a.aei")]);
@@ -177,6 +178,48 @@ test("errors say whose fault they are", () => {
     assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { quality: 101 }), kind("parameter"));
     assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { quality: 256 + 60 }), kind("parameter"));
     assert.throws(() => whole.encode({ width: 1, height: 1, data: new Uint8Array(3) }, { effort: -1 }), kind("parameter"));
+});
+
+test("arguments that would become others on the way are refused", () => {
+    const wrong = (name) => (error) => error.name === "AeiError" && error.kind === "parameter" && error.message.includes(name);
+    const pixels = { width: 2, height: 1, data: new Uint8Array(6) }, file = lossless(pixels);
+    for (const value of [NaN, Infinity, null, 2 ** 32 + 60, 60.5, "best", "", -1, true, {}]) {
+        if (value !== null) assert.throws(() => whole.encode(pixels, { quality: value }), wrong("quality"), String(value));
+        assert.throws(() => whole.encode(pixels, { effort: value }), wrong("effort"), String(value));
+        assert.throws(() => aei.samples(file, { x: value }), wrong("x"), String(value));
+        assert.throws(() => whole.encode({ ...pixels, width: value }), wrong("width"), String(value));
+    }
+    assert.deepEqual(whole.encode(pixels, { quality: "40", lossless: false }), whole.encode(pixels, { quality: 40, lossless: false }));
+    for (const name of ["lossless", "preview", "keepInvisible"]) assert.throws(() => whole.encode(pixels, { [name]: "never" }), wrong(name));
+    assert.throws(() => whole.encode(pixels, { tune: "nice" }), wrong("tune"));
+    assert.throws(() => whole.encode(pixels, { quality: 3, maxBytes: 100 }), wrong("maxBytes"));
+    for (const value of [NaN, -1, "many"]) assert.throws(() => aei.samples(file, { maxPixels: value }), wrong("maxPixels"));
+    assert.equal(aei.samples(file, { maxPixels: Infinity }).length, 6);
+    assert.throws(() => aei.samples(file, { x: 3 }), wrong("3,0,0,1"));
+    for (const value of [null, undefined, "file", 5, [1, 2], new Blob([file])]) assert.throws(() => aei.info(value), wrong("a file has to be bytes"));
+    const buffer = file.slice().buffer;
+    for (const value of [buffer, new DataView(buffer), Buffer.from(file)]) assert.equal(aei.info(value).width, 2);
+});
+
+test("options and metadata go into files and come out", () => {
+    const [width, height] = [64, 48];
+    const data = Uint8Array.from({ length: width * height * 4 }, (_, i) => (i % 4 === 3 ? (i % 256 < 128 ? 255 : 0) : (i * i) >> 6));
+    // One directory of one entry: orientation, SHORT, 1, value 6.
+    const exif = Uint8Array.of(73, 73, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0);
+    const file = whole.encode({ width, height, data, exif, xmp: "<ä/>", icc: new ArrayBuffer(5) }, { tileSize: 256, lossless: false });
+    const { icc, exif: back, xmp } = aei.metadata(file);
+    assert.deepEqual([icc, new TextDecoder().decode(xmp), back.length, back[18]], [new Uint8Array(5), "<ä/>", exif.length, 1]);
+    assert.deepEqual([aei.info(file).orientation, aei.info(file).tileSize], [6, 256]);
+    assert.equal(aei.info(whole.encode({ width, height, data, exif, orientation: 3 }, {})).orientation, 3);
+    assert.deepEqual(aei.metadata(lossless({ width, height, data })), {});
+    assert.throws(() => whole.encode({ width, height, data, icc: new Uint8Array((64 << 20) + 1) }), (error) => error.kind === "parameter");
+    assert.throws(() => whole.encode({ width, height, data, orientation: 9 }), /orientation 9/);
+    assert.throws(() => whole.encode({ width, height, data }, { tileSize: 100 }), /tiles of 100/);
+    const size = (options) => whole.encode({ width, height, data }, { lossless: false, ...options }).length;
+    assert.ok(size({ keepInvisible: true }) > size({}));
+    assert.notDeepEqual(whole.encode({ width, height, data }, { lossless: false, effort: 1 }), whole.encode({ width, height, data }, { lossless: false, effort: 1, tune: "visual" }));
+    assert.ok(size({ maxBytes: size({}) - 50 }) <= size({}) - 50);
+    assert.throws(() => size({ maxBytes: 10 }), (error) => error.kind === "parameter");
 });
 
 test("a wrong model is refused", async () => {
