@@ -39,6 +39,9 @@ def array_of(image):
             gray = image.mode in ("1", "La")
             image = image.convert(("LA" if gray else "RGBA") if alpha else ("L" if gray else "RGB"))
         array = np.asarray(image)
+        # Gray of 16 bits with alpha, which Pillow reads as RGBA.
+        if image.mode in ("RGB", "RGBA") and found.get("icc", b"")[16:20] == b"GRAY" and (array[..., :2] == array[..., 1:3]).all():
+            array = array[..., 2] if image.mode == "RGB" else array[..., 2:]
     # A profile is for the colours that it was made for.
     colours = 1 if array.ndim == 2 or array.shape[2] == 2 else 3
     if found.get("icc", b"")[16:20] != {1: b"GRAY", 3: b"RGB "}[colours]:

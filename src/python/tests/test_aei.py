@@ -307,6 +307,16 @@ def test_profiles_are_for_their_colours():
     gray = photo.convert("L")
     gray.info["icc_profile"] = profile
     assert aei.info(aei.encode(gray)).icc is None
+    # Pillow reads gray PNG of 16 bits with alpha as RGBA.
+    for mode, channels in (("RGB", 1), ("RGBA", 2)):
+        same = photo.convert("L").convert(mode)
+        same.info["icc_profile"] = profile[:16] + b"GRAY" + profile[20:]
+        data = aei.encode(same, lossless=True)
+        assert aei.info(data).icc == same.info["icc_profile"] and aei.info(data).channels == channels
+        assert (aei.decode(data).reshape(384, 384, channels)[..., 0] == np.asarray(photo.convert("L"))).all()
+    coloured = photo.copy()
+    coloured.info["icc_profile"] = same.info["icc_profile"]
+    assert aei.info(aei.encode(coloured)).icc is None and aei.info(aei.encode(coloured)).channels == 3
     cmyk = photo.convert("CMYK")
     cmyk.info["icc_profile"] = profile[:16] + b"CMYK" + profile[20:]  # No profile that can be used.
     info = aei.info(aei.encode(cmyk))
