@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict};
 
 use crate::{
-    Channels, Decoder, DecoderOptions, Encoder, Error, Info, Limits, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples, Target,
-    Tune, threads,
+    Channels, Damage, Decoder, DecoderOptions, Encoder, Error, Info, Limits, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples,
+    Target, Tune, threads,
 };
 
 impl From<Error> for PyErr {
@@ -150,9 +150,9 @@ fn encode<'py>(
 /// Samples in native byte order, bytes of each, width, height, channels, orientation.
 type Decoded<'py> = (Bound<'py, PyByteArray>, usize, u32, u32, usize, u8);
 
-/// A file to samples. Without a depth it is the one that keeps all of a lossless picture.
+/// A file to samples, and what of them is lost. Without a depth it is the one that keeps all of a lossless picture.
 #[pyfunction]
-#[pyo3(signature = (file, depth, region, max_pixels, max_memory))]
+#[pyo3(signature = (file, depth, region, max_pixels, max_memory, salvage))]
 fn decode<'py>(
     py: Python<'py>,
     file: &[u8],
@@ -160,8 +160,9 @@ fn decode<'py>(
     region: Option<(Number, Number, Number, Number)>,
     max_pixels: Option<Number>,
     max_memory: Option<Number>,
-) -> PyResult<Decoded<'py>> {
-    let work = |stop| -> Result<Picture> {
+    salvage: bool,
+) -> PyResult<(Decoded<'py>, Vec<String>)> {
+    let work = |stop| -> Result<(Picture, Vec<String>)> {
         let mut limits = Limits::default();
         for (stated, limit, what) in
             [(max_pixels, &mut limits.max_pixels, "a limit of pixels of"), (max_memory, &mut limits.max_memory, "a limit of memory of")]
@@ -170,7 +171,7 @@ fn decode<'py>(
                 *limit = stated.within(what)?;
             }
         }
-        let decoder = Decoder::with_options(file, DecoderOptions { limits, ..DecoderOptions::default() })?;
+        let decoder = Decoder::with_options(file, DecoderOptions { limits, salvage, ..DecoderOptions::default() })?;
         let depth = match depth {
             None if decoder.info().lossless && decoder.info().source_depth > 8 => SampleDepth::Sixteen,
             None | Some(Number(8)) => SampleDepth::Eight,
@@ -178,16 +179,22 @@ fn decode<'py>(
             Some(Number(depth)) => return Err(Error::Parameter(format!("samples of {depth} bits, not 8 or 16"))),
         };
         let decoder = decoder.depth(depth).on_progress(until(stop));
-        match region {
+        let picture = match region {
             Some((x, y, width, height)) => {
                 let number = |value: Number| value.within("a region with");
-                decoder.decode_region(number(x)?, number(y)?, number(width)?, number(height)?)
+                decoder.decode_region(number(x)?, number(y)?, number(width)?, number(height)?)?
             }
-            None => decoder.decode(),
-        }
+            None => decoder.decode()?,
+        };
+        Ok((picture, in_words(&decoder.damage())))
     };
-    let picture = watched(py, work)?;
-    decoded(py, &picture)
+    let (picture, lost) = watched(py, work)?;
+    Ok((decoded(py, &picture)?, lost))
+}
+
+fn in_words(damage: &Damage) -> Vec<String> {
+    let parts = damage.tiles.iter().map(ToString::to_string).chain(damage.alpha.iter().map(ToString::to_string));
+    damage.file.iter().cloned().chain(parts).chain(damage.metadata.iter().map(ToString::to_string)).collect()
 }
 
 /// The preview of a file, if it has one.
@@ -215,9 +222,10 @@ fn decoded<'py>(py: Python<'py>, picture: &Picture) -> PyResult<Decoded<'py>> {
 
 /// What a file says about itself.
 #[pyfunction]
-fn info<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Bound<'py, PyDict>> {
+#[pyo3(signature = (file, salvage=false))]
+fn info<'py>(py: Python<'py>, file: &[u8], salvage: bool) -> PyResult<Bound<'py, PyDict>> {
     let (info, metadata) = py.detach(|| -> Result<(Info, Metadata)> {
-        let decoder = Decoder::new(file)?;
+        let decoder = Decoder::with_options(file, DecoderOptions { salvage, ..DecoderOptions::default() })?;
         Ok((*decoder.info(), decoder.metadata()?))
     })?;
     let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| to_python(py, bytes)).transpose();

@@ -7,6 +7,7 @@
 
 Importing it also teaches Pillow, if that is installed, to open and save .aei files.
 """
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import index
@@ -16,7 +17,7 @@ import numpy as np
 from . import _aei
 
 __version__ = _aei.__version__
-__all__ = ["Info", "decode", "encode", "info", "preview"]
+__all__ = ["DamageWarning", "Info", "decode", "encode", "info", "preview"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class Info:
     icc: "bytes | None"  #: colour profile
     exif: "bytes | None"  #: EXIF block, from its TIFF header on
     xmp: "bytes | None"  #: XMP packet
+
+
+class DamageWarning(UserWarning):
+    """A part of a file is lost, and what is left was decoded. `lost` tells all of it, one line each, with places in the picture as stored."""
+
+    def __init__(self, lost):
+        super().__init__("; ".join([*lost[:5], *([f"and {len(lost) - 5} more"] if len(lost) > 5 else [])]))
+        self.lost = lost
 
 
 class _OfTheImage:
@@ -121,19 +130,22 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
                        _flag(lossless, "lossless", [None]), effort, tune, _flag(keep_invisible, "keep_invisible"), max_bytes)
 
 
-def decode(data, *, depth=None, region=None, upright=True, max_pixels=None, max_memory=None) -> np.ndarray:
+def decode(data, *, depth=None, region=None, upright=True, max_pixels=None, max_memory=None, salvage=False) -> np.ndarray:
     """Decode a file to an array of shape (height, width) if gray, else (height, width, channels).
 
     data: bytes of the file. depth: 8 for uint8, 16 for uint16; if not given, 16 for lossless files of more than 8 bits, as these have them all, and 8 for others.
     region: (x, y, width, height) in pixels of the picture as stored; the samples equal those of the whole picture. upright: turn the picture as its
     orientation says (not with a region). max_pixels, max_memory: larger pictures, and those whose decoding takes more bytes of memory, are refused
-    with a MemoryError; 2**28 and 2**31 if not given.
+    with a MemoryError; 2**28 and 2**31 if not given. salvage: decode what is left of a damaged file, and tell by a DamageWarning what is lost.
     """
     if region is not None:
         region = tuple(map(index, region))
         if len(region) != 4:
             raise ValueError(f"a region has x, y, width and height, not {len(region)} numbers")
-    return _array(_aei.decode(_bytes(data, "a file"), depth, region, max_pixels, max_memory), upright and region is None)
+    decoded, lost = _aei.decode(_bytes(data, "a file"), depth, region, max_pixels, max_memory, _flag(salvage, "salvage"))
+    if lost:
+        warnings.warn(DamageWarning(lost), stacklevel=2)
+    return _array(decoded, upright and region is None)
 
 
 def preview(data, *, upright=True) -> "np.ndarray | None":

@@ -163,7 +163,7 @@ class AeiImageFile(ImageFile.ImageFile):
         self._data = self.fp.read()
         # Nobody else reads what starts with the signature, so that what is wrong may be said: as an OSError, as Pillow's own plugins do.
         try:
-            about = _aei.info(self._data)
+            about = _aei.info(self._data, ImageFile.LOAD_TRUNCATED_IMAGES)
         except (ValueError, NotImplementedError) as error:
             raise OSError(str(error)) from error
         self._size = (about["width"], about["height"])
@@ -183,7 +183,8 @@ class AeiImageFile(ImageFile.ImageFile):
         if self._data is not None:
             try:
                 # Pillow has refused what is larger than `Image.MAX_IMAGE_PIXELS`, or its caller wants that.
-                samples, *_ = _aei.decode(self._data, 16 if self.mode == "I;16" else 8, None, UNLIMITED, UNLIMITED)
+                depth = 16 if self.mode == "I;16" else 8
+                (samples, *_), _ = _aei.decode(self._data, depth, None, UNLIMITED, UNLIMITED, ImageFile.LOAD_TRUNCATED_IMAGES)
             except (ValueError, NotImplementedError) as error:
                 raise OSError(str(error)) from error
             self._data = None

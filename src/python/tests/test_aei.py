@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 import aei
 
@@ -390,6 +391,30 @@ def test_damage_is_an_oserror_for_pillow():
         Image.open(ROOT / "format-spec/vectors/x-version.aei")
 
 
+def test_salvage(monkeypatch):
+    array = smooth(600, 300, 3)
+    whole = aei.encode(array, lossless=False, tile_size=256, xmp=b"<x/>")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = aei.decode(whole, salvage=True)
+    assert (expected == aei.decode(whole)).all()
+    # Without its end: the first tile is as it was.
+    cut = whole[:-60]
+    with pytest.raises(ValueError, match="truncated"):
+        aei.decode(cut)
+    with pytest.warns(aei.DamageWarning, match="tile") as told:
+        left = aei.decode(cut, salvage=True)
+    assert left.shape == array.shape and (left[:100] == expected[:100]).all() and (left != expected).any()
+    assert len(told) == 1 and any("tile" in line for line in told[0].message.lost) and told[0].filename == __file__
+    assert str(aei.DamageWarning([str(n) for n in range(9)])) == "0; 1; 2; 3; 4; and 4 more"
+    # Pillow's way to ask for it.
+    with pytest.raises(OSError, match="truncated"):
+        Image.open(io.BytesIO(cut))
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    opened = Image.open(io.BytesIO(cut))
+    assert (np.asarray(opened) == left).all() and opened.info["xmp"] == b"<x/>"
+
+
 @pytest.mark.parametrize("wrong", [{"quality": -1}, {"quality": 256}, {"quality_index": -1}, {"quality_index": 64}, {"effort": -1}, {"orientation": -1},
                                    {"orientation": 256}, {"tile_size": -1}, {"tile_size": 1 << 32}, {"quality": 1 << 70}, {"quality": -1 << 70},
                                    {"tile_size": 1 << 70}, {"effort": 1 << 70}, {"orientation": 1 << 70}])
@@ -449,7 +474,7 @@ def test_limits(monkeypatch):
         with pytest.raises(Image.DecompressionBombError):
             Image.open(io.BytesIO(data))
     limits, decode = [], aei.pillow._aei.decode
-    monkeypatch.setattr(aei.pillow._aei, "decode", lambda *given: limits.extend(given[3:]) or decode(*given))
+    monkeypatch.setattr(aei.pillow._aei, "decode", lambda *given: limits.extend(given[3:5]) or decode(*given))
     Image.open(io.BytesIO(data)).load()
     assert limits == [2**63 - 1] * 2
 
@@ -508,7 +533,7 @@ samples = bytes(5000 * 5000 * 3)
 encode = lambda: _aei.encode(samples, 5000, 5000, 3, 8, 30, 1024, None, None, None, None, False, True, 0, "psnr", False, None)
 small = aei.encode(np.zeros((8, 8, 3), np.uint8), xmp=bytes(60 << 20))
 data = encode()
-calls = {"encode": encode, "decode": lambda: _aei.decode(data, 8, None, None, None), "info": lambda: _aei.info(small)}
+calls = {"encode": encode, "decode": lambda: _aei.decode(data, 8, None, None, None, False), "info": lambda: _aei.info(small)}
 ended = {}
 for name, call in calls.items():
     for room in range(8 << 20, 136 << 20, 40 << 20):
