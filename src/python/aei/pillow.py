@@ -163,7 +163,7 @@ class AeiImageFile(ImageFile.ImageFile):
         self._data = self.fp.read()
         # Nobody else reads what starts with the signature, so that what is wrong may be said: as an OSError, as Pillow's own plugins do.
         try:
-            about = _aei.info(self._data, ImageFile.LOAD_TRUNCATED_IMAGES)
+            about = _aei.info(self._data, bool(ImageFile.LOAD_TRUNCATED_IMAGES))
         except (ValueError, NotImplementedError) as error:
             raise OSError(str(error)) from error
         self._size = (about["width"], about["height"])
@@ -184,7 +184,7 @@ class AeiImageFile(ImageFile.ImageFile):
             try:
                 # Pillow has refused what is larger than `Image.MAX_IMAGE_PIXELS`, or its caller wants that.
                 depth = 16 if self.mode == "I;16" else 8
-                (samples, *_), _ = _aei.decode(self._data, depth, None, UNLIMITED, UNLIMITED, ImageFile.LOAD_TRUNCATED_IMAGES)
+                (samples, *_), _ = _aei.decode(self._data, depth, None, UNLIMITED, UNLIMITED, bool(ImageFile.LOAD_TRUNCATED_IMAGES))
             except (ValueError, NotImplementedError) as error:
                 raise OSError(str(error)) from error
             self._data = None
