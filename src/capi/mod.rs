@@ -93,8 +93,9 @@ unsafe fn sized<T: Copy + Default>(pointer: *const T, name: &str) -> Result<T> {
     if size < size_of::<usize>() {
         return Err(Error::Parameter(format!("{name}: its field size is not set")));
     }
-    // A compiler's `sizeof` is a multiple of the alignment: what is not would end within a field.
-    let length = size.min(size_of::<T>()) / align_of::<T>() * align_of::<T>();
+    // A compiler's `sizeof` is a multiple of the alignment: what is not would end within a field. That is the alignment of the caller's structure, a `usize`'s at least:
+    // where one of 8 bytes is larger than that, those that came later have made ours larger.
+    let length = size.min(size_of::<T>()) / align_of::<usize>() * align_of::<usize>();
     // SAFETY: the source has `size` bytes and the target `size_of::<T>()`, and `length` is no more than either.
     unsafe { std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), length) };
     Ok(value)
@@ -160,3 +161,35 @@ struct UserData(*mut c_void);
 unsafe impl Send for UserData {}
 // SAFETY: as above.
 unsafe impl Sync for UserData {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands for a field of 64 bits where pointers have 32.
+    #[derive(Debug, Clone, Copy, Default)]
+    #[repr(C, align(16))]
+    struct Wide(u8);
+
+    #[derive(Debug, Clone, Copy, Default)]
+    #[repr(C)]
+    struct Known {
+        size: usize,
+        first: usize,
+        last: usize,
+        added: Wide,
+    }
+
+    #[test]
+    fn structures_of_older_callers_are_read_to_their_end() {
+        let mut older = Known { size: 3 * size_of::<usize>(), first: 1, last: 2, added: Wide(3) };
+        // SAFETY: there are as many bytes as `size` says, and more.
+        let known = unsafe { sized(&raw const older, "older") }.unwrap();
+        assert_eq!((known.first, known.last, known.added.0), (1, 2, 0));
+        // What ends within a field does not have it.
+        older.size -= 1;
+        // SAFETY: as above.
+        let known = unsafe { sized(&raw const older, "older") }.unwrap();
+        assert_eq!((known.first, known.last), (1, 0));
+    }
+}
