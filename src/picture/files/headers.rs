@@ -268,6 +268,8 @@ impl Headers {
 
     /// Bits that the largest sample value needs: `P5 640 480 4095` has 12. Binary files may have one picture behind the other.
     fn walk_pnm(&mut self, bytes: &[u8]) -> Option<()> {
+        // Of bits, whatever else their head says.
+        self.depth = matches!(bytes.get(1)?, b'1' | b'4').then_some(1);
         let first = PnmHead::parse(bytes)?;
         self.depth = Some((16 - first.largest.leading_zeros()) as u8).filter(|bits| *bits > 0 && bytes[1] != b'7');
         let mut next = first.end;
@@ -290,7 +292,10 @@ struct PnmHead {
 
 impl PnmHead {
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let (b'P', kind @ b'1'..=b'7', true) = (*bytes.first()?, *bytes.get(1)?, bytes.get(2)?.is_ascii_whitespace()) else { return None };
+        let (b'P', kind @ b'1'..=b'7') = (*bytes.first()?, *bytes.get(1)?) else { return None };
+        if !PnmWords::ends(bytes.get(2)?) {
+            return None;
+        }
         let mut words = PnmWords { bytes: &bytes[..bytes.len().min(4096)], at: 2 };
         let (mut width, mut height, mut channels, mut largest) = (0, 0, if matches!(kind, b'3' | b'6') { 3 } else { 1 }, 1);
         if kind == b'7' {
@@ -326,15 +331,19 @@ struct PnmWords<'a> {
 }
 
 impl<'a> PnmWords<'a> {
+    /// Whether a word ends in front of this byte.
+    fn ends(byte: &u8) -> bool {
+        byte.is_ascii_whitespace() || *byte == b'#'
+    }
+
     fn next(&mut self) -> Option<&'a [u8]> {
-        let ends = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'#';
         loop {
             let rest = self.bytes.get(self.at..)?;
             self.at += match rest.first()? {
                 b'#' => rest.iter().position(|b| *b == b'\n')?,
                 byte if byte.is_ascii_whitespace() => 1,
                 _ => {
-                    let length = rest.iter().position(ends)?;
+                    let length = rest.iter().position(Self::ends)?;
                     self.at += length;
                     return Some(&rest[..length]);
                 }

@@ -184,6 +184,8 @@ fn pnm_depth() {
     assert_eq!(depth("P5 # size 9\n8 8\n255\nabc"), Some(8));
     assert_eq!(depth("P6\n8 8\n# a comment\n4095\nabc"), Some(12));
     assert_eq!(depth("P2 8"), None);
+    assert_eq!(depth("P5#size\n8 8#\n15\nabc"), Some(4));
+    assert_eq!(depth(&format!("P4\n#{}\n8 8\nx", " ".repeat(5000))), Some(1));
 }
 
 #[test]
