@@ -134,18 +134,42 @@ fn different_sizes_are_refused() {
 #[test]
 fn other_profiles_are_told() {
     let folder = tempfile::tempdir().unwrap();
-    let plain = Picture::rgb(8, 8, vec![99; 192]).unwrap();
-    let mut metadata = Metadata::default();
-    let mut profile = vec![0; 132];
-    profile[16..20].copy_from_slice(b"RGB ");
-    profile[36..40].copy_from_slice(b"acsp");
-    metadata.icc = Some(profile);
-    for (name, picture) in [("plain.png", plain.clone()), ("profile.png", plain.with_metadata(metadata))] {
+    let (rgb, gray) = (Picture::rgb(8, 8, vec![99; 192]).unwrap(), Picture::gray(8, 8, vec![99; 64]).unwrap());
+    let mut damaged = vec![0; 132];
+    damaged[16..20].copy_from_slice(b"RGB ");
+    damaged[36..40].copy_from_slice(b"acsp");
+    let of = |profile: moxcms::ColorProfile| Some(profile.encode().unwrap());
+    let srgb = of(moxcms::ColorProfile::new_srgb());
+    for (name, picture, icc) in [
+        ("plain.png", &rgb, None),
+        ("srgb.png", &rgb, srgb.clone()),
+        ("p3.png", &rgb, of(moxcms::ColorProfile::new_display_p3())),
+        ("damaged.png", &rgb, Some(damaged)),
+        ("gray.png", &gray, None),
+        ("linear.png", &gray, of(moxcms::ColorProfile::new_gray_with_gamma(1.0))),
+    ] {
+        let mut metadata = Metadata::default();
+        metadata.icc = icc;
+        let picture = picture.clone().with_metadata(metadata);
         fs::write(folder.path().join(name), write_picture(&picture, FileFormat::Png).unwrap()).unwrap();
     }
-    for (copy, told) in [("profile.png", true), ("plain.png", false)] {
-        let output = compare(folder.path(), &["plain.png", copy]);
+    for (original, copy, told) in [
+        ("plain.png", "plain.png", false),
+        ("damaged.png", "damaged.png", false),
+        ("plain.png", "damaged.png", true),
+        // Samples without a profile are sRGB.
+        ("plain.png", "srgb.png", false),
+        ("srgb.png", "plain.png", false),
+        ("srgb.png", "p3.png", true),
+        ("p3.png", "plain.png", true),
+        // The grays of Display P3 are those of sRGB.
+        ("gray.png", "p3.png", false),
+        ("linear.png", "gray.png", true),
+        ("srgb.png", "linear.png", true),
+    ] {
+        let output = compare(folder.path(), &[original, copy]);
         assert_eq!(output.status.code(), Some(0));
-        assert_eq!(String::from_utf8_lossy(&output.stderr).contains("profile.png: note: its colour profile is not that of the original"), told);
+        let note = format!("{copy}: note: its colour profile is not that of the original");
+        assert_eq!(String::from_utf8_lossy(&output.stderr).contains(&note), told, "{original} {copy}: {output:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use aei::metrics::{MS_SSIM_MIN_SIDE, Rgb, decibels, ms_ssim, psnr, ssimulacra2};
 use aei::{Channels, Decoder, DecoderOptions, Picture, SampleDepth};
 use clap::Args;
+use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 use serde_json::{Value, json};
 
 use super::{Common, Session};
@@ -56,7 +57,7 @@ fn compare(session: &Session, places: &[Place; 2]) -> Result<(), Failure> {
             copy.height()
         )));
     }
-    if original.metadata().icc != copy.metadata().icc {
+    if !same_colours(&original, &copy) {
         session.console.notice(&places[1], "its colour profile is not that of the original; samples are compared as they are, whatever colours they stand for");
     }
     let (a, b) = Rgb::visible(&original, &copy).at(&places[1])?;
@@ -130,6 +131,33 @@ fn pixels(channels: Channels, samples: &[u16]) -> impl Iterator<Item = [u16; 4]>
         let [green, blue] = if gray { [p[0]; 2] } else { [p[1], p[2]] };
         [p[0], green, blue, if has_alpha { p[count - 1] } else { u16::MAX }]
     })
+}
+
+/// Whether equal samples are equal colours, but for about a step of 8 bits: profiles of sRGB are many, and samples without one are sRGB too.
+fn same_colours(original: &Picture, copy: &Picture) -> bool {
+    if original.metadata().icc == copy.metadata().icc {
+        return true;
+    }
+    // What both can hold.
+    let samples: Vec<[u8; 3]> = if original.channels().is_gray() || copy.channels().is_gray() {
+        (0..=255).map(|v| [v; 3]).collect()
+    } else {
+        (0..6 * 6 * 6).map(|i| [i / 36, i / 6 % 6, i % 6].map(|step| 51 * step)).collect()
+    };
+    let [a, b] = [original, copy].map(|picture| colours(picture, &samples));
+    a.zip(b).is_some_and(|(a, b)| a.iter().zip(&b).all(|(a, b)| a.abs_diff(*b) <= 1))
+}
+
+/// Samples in a space that is wide enough for all of them. `None` if the picture's profile cannot be used.
+fn colours(picture: &Picture, samples: &[[u8; 3]]) -> Option<Vec<u8>> {
+    let srgb = || Some(ColorProfile::new_srgb());
+    let profile = picture.metadata().icc.as_ref().map_or_else(srgb, |icc| ColorProfile::new_from_slice(icc).ok())?;
+    let gray = profile.color_space == DataColorSpace::Gray && picture.channels().is_gray();
+    let (layout, samples) = if gray { (Layout::Gray, samples.iter().map(|sample| sample[0]).collect()) } else { (Layout::Rgb, samples.concat()) };
+    let transform = profile.create_transform_8bit(layout, &ColorProfile::new_pro_photo_rgb(), Layout::Rgb, TransformOptions::default()).ok()?;
+    let mut out = vec![0; if gray { 3 } else { 1 } * samples.len()];
+    transform.transform(&samples, &mut out).ok()?;
+    Some(out)
 }
 
 /// JSON has no infinity: null, and `equal` tells why.
