@@ -56,7 +56,8 @@ fn watched<T: Send>(py: Python<'_>, work: impl FnOnce(Arc<AtomicBool>) -> Result
         threads::on_shared_watched(
             || work(told),
             || {
-                if let Err(error) = Python::attach(|py| py.check_signals()) {
+                // Threads may be at work while the interpreter ends.
+                if let Some(Err(error)) = Python::try_attach(|py| py.check_signals()) {
                     stop.store(true, Ordering::Relaxed);
                     raised = Some(error);
                 }

@@ -499,6 +499,27 @@ def test_work_can_be_interrupted(work, request):
     assert aei.decode(aei.encode(array[:9, :9])).shape == (9, 9, 3)
 
 
+def test_work_may_be_under_way_when_the_interpreter_ends():
+    # Others run while the sleep lasts, and find that there is no interpreter any more.
+    program = """
+import sys, threading, time
+import numpy as np
+import aei
+
+class Last:
+    def __del__(self, sleep=time.sleep, say=sys.stdout.write, ends=sys.is_finalizing):
+        sleep(1)
+        say(f"{ends()}")
+
+array = np.random.default_rng(1).integers(0, 256, (1200, 1200, 3), np.uint8)
+threading.Thread(target=lambda: aei.encode(array, lossless=False, effort=5), daemon=True).start()
+time.sleep(0.3)
+sys.modules["last"] = Last()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True", "")
+
+
 def test_metadata_that_no_decoder_would_take():
     with pytest.raises(ValueError, match="67108864"):
         aei.encode(smooth(8, 8, 1), xmp=bytes((64 << 20) + 1))
