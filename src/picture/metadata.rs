@@ -43,6 +43,14 @@ impl Metadata {
         let error = || Error::Parameter(format!("{bytes} bytes of profile, EXIF and XMP: decoders take no more than {most}"));
         if bytes <= most { Ok(()) } else { Err(error()) }
     }
+
+    /// For doors where EXIF's number of an orientation may be stated: that one, or what the EXIF block says.
+    #[cfg(any(feature = "python", feature = "wasm"))]
+    pub(crate) fn orientation_or(&self, stated: Option<i64>) -> Result<Orientation> {
+        let Some(value) = stated else { return Ok(self.orientation().unwrap_or_default()) };
+        let known = u8::try_from(value).ok().and_then(Orientation::from_exif);
+        known.ok_or_else(|| Error::Parameter(format!("orientation {value}, not 1 to 8")))
+    }
 }
 
 /// Tag of EXIF and TIFF.

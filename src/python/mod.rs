@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict};
 
 use crate::{
-    Channels, Damage, Decoder, DecoderOptions, Encoder, Error, Info, Limits, Lossless, Metadata, Orientation, Picture, Quality, Result, SampleDepth, Samples,
-    Target, Tune, threads,
+    Channels, Damage, Decoder, DecoderOptions, Encoder, Error, Info, Limits, Lossless, Metadata, Picture, Quality, Result, SampleDepth, Samples, Target, Tune,
+    threads,
 };
 
 impl From<Error> for PyErr {
@@ -123,13 +123,7 @@ fn encode<'py>(
         };
         let metadata = Metadata { icc, exif, xmp };
         metadata.check_size()?;
-        let orientation = match orientation {
-            Some(value) => {
-                let orientation = u8::try_from(value.0).ok().and_then(Orientation::from_exif);
-                orientation.ok_or_else(|| Error::Parameter(format!("orientation {}, not 1 to 8", value.0)))?
-            }
-            None => metadata.orientation().unwrap_or_default(),
-        };
+        let orientation = metadata.orientation_or(orientation.map(|number| number.0))?;
         let picture = Picture::from_samples(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
         let lossless = lossless.map_or(Lossless::Auto, |wanted| if wanted { Lossless::Always } else { Lossless::Never });
         let tune = match tune {

@@ -8,7 +8,7 @@ use js_sys::{JsString, Object, Reflect, Uint8Array};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::{Channels, DecoderOptions, Encoder, Error, FileFormat, Limits, Lossless, Metadata, Orientation, Picture, Quality, Target, Tune, write_picture};
+use crate::{Channels, DecoderOptions, Encoder, Error, FileFormat, Limits, Lossless, Metadata, Picture, Quality, Target, Tune, write_picture};
 
 /// An `Error` with the properties `name` ("AeiError") and `kind`.
 impl From<Error> for JsValue {
@@ -199,13 +199,7 @@ pub fn encode(
     let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
     let metadata = Metadata { icc, exif, xmp };
     metadata.check_size()?;
-    let orientation = match orientation {
-        Some(value) => {
-            let known = u8::try_from(value).ok().and_then(Orientation::from_exif);
-            known.ok_or_else(|| Error::Parameter(format!("orientation {value}, not 1 to 8")))?
-        }
-        None => metadata.orientation().unwrap_or_default(),
-    };
+    let orientation = metadata.orientation_or(orientation.map(i64::from))?;
     let picture = Picture::new(width, height, channels, samples)?.with_orientation(orientation).with_metadata(metadata);
     let lossless = lossless.map_or(Lossless::Auto, |wanted| if wanted { Lossless::Always } else { Lossless::Never });
     let encoder = Encoder::new().model(Arc::clone(&model.0)).quality(Quality::percent(quality)?).effort(effort)?.lossless(lossless).preview(preview);
