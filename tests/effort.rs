@@ -127,9 +127,33 @@ fn tuned_for_the_look_errors_go_where_much_is_going_on() {
 
 #[test]
 fn targets_are_met_with_effort() {
-    let picture = scene(200, 150, Channels::Rgb, 9);
-    let file = encoder(0, 1).encode_to(&picture, Target::Bytes(3000)).unwrap();
-    assert!((2700..=3000).contains(&file.len()), "{}", file.len());
+    let picture = scene(160, 120, Channels::Rgb, 9);
+    for effort in [1, 3] {
+        let files: Vec<_> = (14..24).map(|index| encoder(index, effort).encode(&picture).unwrap()).collect();
+        for bytes in [files[3].len(), files[6].len() + 1] {
+            let file = encoder(0, effort).encode_to(&picture, Target::Bytes(bytes as u64)).unwrap();
+            // Though few files are made with the effort, what is found is what is best among them, but for a step between two indices.
+            let best = files.iter().map(Vec::len).filter(|len| *len <= bytes).max().unwrap();
+            assert!(file.len() <= bytes && file.len() * 100 >= best * 98, "effort {effort}: {} of {bytes}, {best}", file.len());
+        }
+        let too_small = encoder(0, effort).encode_to(&picture, Target::Bytes(40));
+        assert!(matches!(too_small, Err(Error::Parameter(message)) if message.contains("can be reached")));
+    }
+}
+
+#[test]
+fn scores_are_reached_with_effort() {
+    let picture = scene(120, 96, Channels::Rgb, 9);
+    for (effort, tune) in [(1, Tune::Psnr), (2, Tune::Visual)] {
+        let score = |file: &[u8]| psnr(&Rgb::new(&picture), &Rgb::new(&Decoder::new(file).unwrap().decode().unwrap())).unwrap().rgb;
+        let files: Vec<_> = (14..24).map(|index| encoder(index, effort).tune(tune).encode(&picture).unwrap()).collect();
+        for wanted in [score(&files[3]), score(&files[6]) + 0.01] {
+            let file = encoder(0, effort).tune(tune).encode_to(&picture, Target::Psnr(wanted)).unwrap();
+            // The first index that reaches it, or the next one.
+            let first = files.iter().position(|file| score(file) >= wanted).unwrap();
+            assert!(score(&file) >= wanted && file.len() <= files[first + 1].len(), "effort {effort}: {} bytes, not {}", file.len(), files[first].len());
+        }
+    }
 }
 
 #[test]

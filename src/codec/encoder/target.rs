@@ -1,9 +1,11 @@
 //! Encoding to a wanted size or quality: a search over the quality indices.
 
+use std::collections::HashMap;
+
 use super::Encoder;
 use super::Lossless;
 use super::reuse::{MAX_PIXELS, Reuse};
-use super::search::{Enclosed, Measured, enclose};
+use super::search::{Enclosed, Measured, approach, enclose, enclose_below};
 use crate::codec::{Device, Quality};
 use crate::{Error, Model, Picture, Result};
 
@@ -46,15 +48,22 @@ fn bytes_for(bits_per_pixel: f64, pixels: u64) -> u64 {
 
 /// By how much the size rises from one index to the next, as a logarithm: measured on photographs.
 const SIZE_STEP: f64 = 0.054;
+/// What each step of the skip threshold saves: the logarithm falls with the third power of the steps, and this is its cube root. Measured likewise.
+const SKIP_STEP: f64 = 0.058;
 /// How many skip thresholds above the model's own are tried between two indices. Further ones cost more quality than the next lower index.
 const FINE_STEPS: u8 = 10;
+/// By how much an effort changes the size, in the middle of efforts and pictures, as a logarithm.
+const EFFORT_SIZE: f64 = -0.02;
 /// What SSIMULACRA2 takes for each pixel, as measured.
 #[cfg(feature = "metrics")]
 const SSIMULACRA2_BYTES: u64 = 150;
 
 impl Encoder {
-    /// Encodes a picture to a wanted size or quality, in place of [`Encoder::quality`]. Takes 3 to 8 encodings, of which all but the first
+    /// Encodes a picture to a wanted size or quality, in place of [`Encoder::quality`]. Takes 3 to 7 encodings, of which all but the first
     /// are shorter: the first half of the analysis is the same for all qualities and kept (8 bytes a pixel, up to 2^26 pixels).
+    ///
+    /// With an [`Encoder::effort`] these are done without it, and one to three with it follow: what it changes is much the same for all files near by. What is
+    /// found then is the best that was made, and now and then the next one would have been a little better.
     ///
     /// With [`Lossless::Auto`], what fits without loss is stored so; so is a picture for which no quality index gives a wanted score.
     ///
@@ -148,40 +157,48 @@ impl Encoder {
         Ok(few && lossless.len() <= self.clone().lossless(Lossless::Never).at_index(0)?.encode(picture)?.len())
     }
 
+    fn at(&self, setting: Setting) -> Result<Self> {
+        Ok(Self { skip_below: setting.skip_below, ..self.clone().quality(Quality::index(setting.index)?) })
+    }
+
     fn at_index(&self, index: u8) -> Result<Self> {
-        Ok(self.clone().quality(Quality::index(index)?))
+        self.at(Setting::plain(index))
     }
 
     fn encode_to_size(&self, picture: &Picture, bytes: u64) -> Result<Vec<u8>> {
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
-        let (default, scales) = (model.encoder()?.skip_below, model.header().scales);
+        let sizes = Sizes { default: model.encoder()?.skip_below, scales: model.header().scales };
         let limit = (bytes as f64).ln();
-        let Enclosed { below, above } = enclose(limit, SIZE_STEP, |index| {
-            let file = self.at_index(index)?.encode(picture)?;
-            Ok(((file.len() as f64).ln(), file))
-        })?;
-        let Some(Measured { index, what: too_large, .. }) = above else { return below.map(|m| m.what).ok_or_else(|| too_small(bytes, 0)) };
-        // The next index with a higher threshold may fit. Where even the lowest index does not, any threshold will do.
-        let highest = if below.is_some() { default.saturating_add(FINE_STEPS).min(scales) } else { scales };
-        let with = |skip_below: u8| Self { skip_below: Some(skip_below), ..self.at_index(index)? }.encode(picture);
-        let (mut best, mut too_low, mut fits) = (None, default, highest.saturating_add(1));
-        let mut smallest = too_large.len();
-        while fits - too_low > 1 {
-            // The highest first: if that does not fit, nothing does.
-            let skip_below = if best.is_none() { highest } else { too_low + (fits - too_low) / 2 };
-            let file = with(skip_below)?;
-            smallest = smallest.min(file.len());
-            if file.len() as u64 <= bytes {
-                (best, fits) = (Some(file), skip_below);
-            } else if best.is_none() {
-                break;
-            } else {
-                too_low = skip_below;
+        let (mut best, mut smallest) = (None::<Vec<u8>>, u64::MAX);
+        let mut encode = |setting| {
+            let file = self.at(setting)?.encode(picture)?;
+            let size = file.len() as u64;
+            smallest = smallest.min(size);
+            // Of two of one size the first is that of the lower index, which is the better picture.
+            if size <= bytes && best.as_ref().is_none_or(|best| best.len() < file.len()) {
+                best = Some(file);
             }
+            Ok((size as f64).ln())
+        };
+        if self.effort == 0 {
+            sizes.largest(limit, &mut encode)?;
+        } else {
+            let (quick, mut known) = (Self { effort: 0, ..self.clone() }, HashMap::new());
+            let mut quick_size = |setting| match known.get(&setting) {
+                Some(size) => Ok(*size),
+                None => {
+                    let size = (quick.at(setting)?.encode(picture)?.len() as f64).ln();
+                    known.insert(setting, size);
+                    Ok(size)
+                }
+            };
+            let choose = |limit| match sizes.largest(limit, &mut quick_size)? {
+                Some(found) => Ok(found),
+                None => Ok((sizes.lowest(), quick_size(sizes.lowest())?)),
+            };
+            approach(limit, EFFORT_SIZE, choose, |setting| encode(*setting))?;
         }
-        // The lower index is the better picture unless the other file is larger.
-        let lower = below.map(|m| m.what).filter(|lower| best.as_ref().is_none_or(|best| best.len() <= lower.len()));
-        lower.or(best).ok_or_else(|| too_small(bytes, smallest as u64))
+        best.ok_or_else(|| too_small(bytes, smallest))
     }
 
     #[cfg(feature = "metrics")]
@@ -194,8 +211,8 @@ impl Encoder {
         measure: impl Fn(&crate::metrics::Rgb<'_>, &crate::metrics::Rgb<'_>) -> Result<Option<f64>>,
     ) -> Result<Vec<u8>> {
         use crate::metrics::Rgb;
-        let at = |index| {
-            let file = self.at_index(index)?.encode(picture)?;
+        let scored = |encoder: &Self, index| -> Result<(f64, Vec<u8>)> {
+            let file = encoder.at_index(index)?.encode(picture)?;
             let options = crate::DecoderOptions { limits: crate::Limits::none(), model: self.model.clone(), ..Default::default() };
             let decoded = crate::Decoder::with_options(&file[..], options)?.decode()?;
             let (original, decoded) = if self.keep_invisible { (Rgb::new(picture), Rgb::new(&decoded)) } else { Rgb::visible(picture, &decoded)? };
@@ -203,15 +220,44 @@ impl Encoder {
             let reached = reached.ok_or_else(|| Error::Parameter("the picture is too small for this measure".into()))?;
             Ok((reached, file))
         };
+        let (mut smallest, mut top) = (None::<Vec<u8>>, Measured { at: 0, value: f64::NAN });
+        let mut at = |index| {
+            let (reached, file) = scored(self, index)?;
+            if index >= top.at {
+                top = Measured { at: index, value: reached };
+            }
+            if reached >= score && smallest.as_ref().is_none_or(|smallest| file.len() < smallest.len()) {
+                smallest = Some(file);
+            }
+            Ok(reached)
+        };
         // A score that is reached exactly is reached.
-        let Enclosed { below, above } = enclose(score.next_down(), slope, at)?;
-        if let Some(found) = above {
-            return Ok(found.what);
+        if self.effort == 0 {
+            enclose(score.next_down(), slope, &mut at)?;
+        } else {
+            let (quick, mut known) = (Self { effort: 0, ..self.clone() }, HashMap::new());
+            let mut quick_score = |index| match known.get(&index) {
+                Some(reached) => Ok(*reached),
+                None => {
+                    let (reached, _) = scored(&quick, index)?;
+                    known.insert(index, reached);
+                    Ok(reached)
+                }
+            };
+            // The lowest score that is high enough is, with the sign changed, the largest of at most a limit.
+            let choose = |limit: f64| match enclose((-limit).next_down(), slope, &mut quick_score)?.above {
+                Some(found) => Ok((found.at, -found.value)),
+                None => Ok((63, -quick_score(63)?)),
+            };
+            approach(-score, 0.0, choose, |index| Ok(-at(*index)?))?;
+        }
+        if let Some(file) = smallest {
+            return Ok(file);
         }
         // Of patterns and noise that the networks fail at, files of low qualities may give more than those of high ones.
-        let mut best = below.map_or(f64::NAN, |m| m.value);
+        let mut best = top.value;
         for index in [48, 32, 16, 0] {
-            let (reached, file) = at(index)?;
+            let (reached, file) = scored(self, index)?;
             if reached >= score {
                 return Ok(file);
             }
@@ -222,6 +268,56 @@ impl Encoder {
             best = reached;
         }
         Err(Error::Parameter(format!("{what} {score} cannot be reached with this picture: {best:.2} is the best that was found")))
+    }
+}
+
+/// What the size of a file depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Setting {
+    index: u8,
+    /// As [`Encoder::skip_below`].
+    skip_below: Option<u8>,
+}
+
+impl Setting {
+    fn plain(index: u8) -> Self {
+        Self { index, skip_below: None }
+    }
+}
+
+/// The settings that are tried for sizes.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// The model's own skip threshold.
+    default: u8,
+    /// Its number of scales, which no threshold is above.
+    scales: u8,
+}
+
+impl Sizes {
+    /// Gives the smallest files of all.
+    fn lowest(self) -> Setting {
+        Setting { index: 0, skip_below: Some(self.scales) }
+    }
+
+    /// The setting whose file is the largest of at most `limit`, and its size. Sizes are natural logarithms of bytes.
+    fn largest(self, limit: f64, mut size: impl FnMut(Setting) -> Result<f64>) -> Result<Option<(Setting, f64)>> {
+        let Enclosed { below, above } = enclose(limit, SIZE_STEP, |index| size(Setting::plain(index)))?;
+        let lower = below.map(|m| (Setting::plain(m.at), m.value));
+        let Some(above) = above else { return Ok(lower) };
+        // The next index with a higher threshold may fit. Where even the lowest index does not, any threshold will do.
+        let highest = if lower.is_some() { self.default.saturating_add(FINE_STEPS).min(self.scales) } else { self.scales };
+        let skipping = |position| Setting { index: above.at, skip_below: Some(highest - position) };
+        let saved = |size: f64| -(above.value - size).max(0.0).cbrt();
+        let mut seen = Vec::new();
+        let unskipped = Measured { at: highest.saturating_sub(self.default), value: 0.0 };
+        let found = enclose_below(unskipped, saved(limit), SKIP_STEP, |position| {
+            seen.push((skipping(position), size(skipping(position))?));
+            Ok(seen.last().map_or(0.0, |(_, size)| saved(*size)))
+        })?;
+        let fine = found.below.and_then(|m| seen.into_iter().find(|(setting, _)| *setting == skipping(m.at)));
+        // The lower index is the better picture unless the other file is larger.
+        Ok(fine.filter(|fine| lower.is_none_or(|lower| lower.1 < fine.1)).or(lower))
     }
 }
 
