@@ -7,17 +7,32 @@
 
 Importing it also teaches Pillow, if that is installed, to open and save .aei files.
 """
+from __future__ import annotations
+
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, Union, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _aei
 
+if TYPE_CHECKING:
+    from PIL import Image
+    from typing_extensions import Buffer
+
+    from ._aei import _Decoded
+
+    #: Checkers that think of Python before 3.12 do not know of arrays that `memoryview` takes them.
+    _Bytes = Union[Buffer, npt.NDArray[np.uint8]]
+
 __version__ = _aei.__version__
 __all__ = ["DamageWarning", "Info", "decode", "encode", "info", "preview"]
+
+Samples = npt.NDArray[Union[np.uint8, np.uint16]]  #: an array of either type, or one of which it is not known
 
 
 @dataclass(frozen=True)
@@ -35,29 +50,29 @@ class Info:
     tiles: int  #: number of tiles
     model_id: str  #: of the model that the file was made with: 16 hexadecimal digits
     file_bytes: int  #: size of the file
-    preview_bytes: "int | None"  #: size of the preview
-    icc: "bytes | None"  #: colour profile
-    exif: "bytes | None"  #: EXIF block, from its TIFF header on
-    xmp: "bytes | None"  #: XMP packet
+    preview_bytes: int | None  #: size of the preview
+    icc: bytes | None  #: colour profile
+    exif: bytes | None  #: EXIF block, from its TIFF header on
+    xmp: bytes | None  #: XMP packet
 
 
 class DamageWarning(UserWarning):
     """A part of a file is lost, and what is left was decoded. `lost` tells all of it, one line each, with places in the picture as stored."""
 
-    def __init__(self, lost):
+    def __init__(self, lost: Sequence[str]) -> None:
         super().__init__("; ".join([*lost[:5], *([f"and {len(lost) - 5} more"] if len(lost) > 5 else [])]))
-        self.lost = lost
+        self.lost = list(lost)
 
 
 class _OfTheImage:
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "of the image"
 
 
 _OF_THE_IMAGE = _OfTheImage()
 
 
-def _bytes(data, what):
+def _bytes(data: Any, what: str) -> bytes:
     """What has to be bytes, as those: str, paths and numbers are none, whatever `bytes` would make of them."""
     try:
         return data if isinstance(data, bytes) else bytes(memoryview(data))
@@ -65,7 +80,7 @@ def _bytes(data, what):
         raise TypeError(f"{what} has to be bytes, not {type(data).__name__}") from None
 
 
-def _block(given, what):
+def _block(given: Any, what: str) -> bytes | None:
     """A block of metadata as bytes, or None."""
     if isinstance(given, Mapping) and hasattr(given, "tobytes"):  # An Image.Exif.
         given = given.tobytes() if len(given) else None
@@ -77,15 +92,30 @@ def _block(given, what):
     return block or None
 
 
-def _flag(given, what, others=()):
+def _flag(given: Any, what: str, others: Sequence[Any] = ()) -> Any:
     """A bool. That "never" would be taken for True is nothing that a caller means."""
     if given not in (False, True, *others):
         raise TypeError(f"{what} is {given!r}, not {', '.join(map(str, others))}{', ' if others else ''}False or True")
     return given if given in others else bool(given)
 
 
-def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientation=None, icc=_OF_THE_IMAGE, exif=_OF_THE_IMAGE, xmp=_OF_THE_IMAGE, preview=False,
-           lossless=None, effort=0, tune="psnr", keep_invisible=False, max_bytes=None) -> bytes:
+def encode(
+    image: Samples | Image.Image,
+    quality: SupportsIndex | None = None,
+    *,
+    quality_index: SupportsIndex | None = None,
+    tile_size: SupportsIndex = 1024,
+    orientation: SupportsIndex | None = None,
+    icc: _Bytes | None | _OfTheImage = _OF_THE_IMAGE,
+    exif: _Bytes | Image.Exif | None | _OfTheImage = _OF_THE_IMAGE,
+    xmp: _Bytes | str | None | _OfTheImage = _OF_THE_IMAGE,
+    preview: bool = False,
+    lossless: bool | None = None,
+    effort: SupportsIndex = 0,
+    tune: Literal["psnr", "visual"] = "psnr",
+    keep_invisible: bool = False,
+    max_bytes: SupportsIndex | None = None,
+) -> bytes:
     """Encode an array or a Pillow image.
 
     image: array of shape (height, width) or (height, width, channels) with 1 to 4 channels, uint8 or uint16; or a PIL.Image. Alpha is straight.
@@ -100,7 +130,7 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
     keep_invisible: whether wholly transparent pixels keep their colours, which nobody sees, as well as the quality keeps any. Otherwise they become what costs least.
     """
     given = {what: _block(block, what) for what, block in (("icc", icc), ("exif", exif), ("xmp", xmp)) if block is not _OF_THE_IMAGE}
-    found = {}
+    found: dict[str, Any] = {}
     if not isinstance(image, np.ndarray) and hasattr(image, "getbands"):
         from .pillow import array_of
 
@@ -130,7 +160,49 @@ def encode(image, quality=None, *, quality_index=None, tile_size=1024, orientati
                        _flag(lossless, "lossless", [None]), effort, tune, _flag(keep_invisible, "keep_invisible"), max_bytes)
 
 
-def decode(data, *, depth=None, region=None, upright=True, max_pixels=None, max_memory=None, salvage=False) -> np.ndarray:
+@overload
+def decode(
+    data: _Bytes,
+    *,
+    depth: Literal[8],
+    region: Iterable[SupportsIndex] | None = None,
+    upright: bool = True,
+    max_pixels: SupportsIndex | None = None,
+    max_memory: SupportsIndex | None = None,
+    salvage: bool = False,
+) -> npt.NDArray[np.uint8]: ...
+@overload
+def decode(
+    data: _Bytes,
+    *,
+    depth: Literal[16],
+    region: Iterable[SupportsIndex] | None = None,
+    upright: bool = True,
+    max_pixels: SupportsIndex | None = None,
+    max_memory: SupportsIndex | None = None,
+    salvage: bool = False,
+) -> npt.NDArray[np.uint16]: ...
+@overload
+def decode(
+    data: _Bytes,
+    *,
+    depth: SupportsIndex | None = None,
+    region: Iterable[SupportsIndex] | None = None,
+    upright: bool = True,
+    max_pixels: SupportsIndex | None = None,
+    max_memory: SupportsIndex | None = None,
+    salvage: bool = False,
+) -> Samples: ...
+def decode(
+    data: _Bytes,
+    *,
+    depth: SupportsIndex | None = None,
+    region: Iterable[SupportsIndex] | None = None,
+    upright: bool = True,
+    max_pixels: SupportsIndex | None = None,
+    max_memory: SupportsIndex | None = None,
+    salvage: bool = False,
+) -> Samples:
     """Decode a file to an array of shape (height, width) if gray, else (height, width, channels).
 
     data: bytes of the file. depth: 8 for uint8, 16 for uint16; if not given, 16 for lossless files of more than 8 bits, as these have them all, and 8 for others.
@@ -139,31 +211,33 @@ def decode(data, *, depth=None, region=None, upright=True, max_pixels=None, max_
     with a MemoryError; 2**28 and 2**31 if not given. salvage: decode what is left of a damaged file, and tell by a DamageWarning what is lost.
     """
     if region is not None:
-        region = tuple(map(index, region))
-        if len(region) != 4:
-            raise ValueError(f"a region has x, y, width and height, not {len(region)} numbers")
-    decoded, lost = _aei.decode(_bytes(data, "a file"), depth, region, max_pixels, max_memory, _flag(salvage, "salvage"))
+        numbers = tuple(map(index, region))
+        if len(numbers) != 4:
+            raise ValueError(f"a region has x, y, width and height, not {len(numbers)} numbers")
+    else:
+        numbers = None
+    decoded, lost = _aei.decode(_bytes(data, "a file"), depth, numbers, max_pixels, max_memory, _flag(salvage, "salvage"))
     if lost:
         warnings.warn(DamageWarning(lost), stacklevel=2)
     return _array(decoded, upright and region is None)
 
 
-def preview(data, *, upright=True) -> "np.ndarray | None":
+def preview(data: _Bytes, *, upright: bool = True) -> npt.NDArray[np.uint8] | None:
     """Decode the preview of a file, of at most 128 pixels in width and height, to an array as `decode` gives it. None if the file has no preview."""
     found = _aei.preview(_bytes(data, "a file"))
     return None if found is None else _array(found, upright)
 
 
-def _array(decoded, upright):
+def _array(decoded: _Decoded, upright: bool) -> npt.NDArray[Any]:
     samples, size, width, height, channels, orientation = decoded
-    array = np.frombuffer(samples, np.uint8 if size == 1 else np.uint16).reshape(height, width, channels)
+    array: npt.NDArray[Any] = np.frombuffer(samples, np.uint8 if size == 1 else np.uint16).reshape(height, width, channels)
     if upright:
         # In rows from the top, as others want to have it: PyTorch, for one, takes no array that runs backwards.
         array = np.ascontiguousarray(turned(array, orientation))
     return array[:, :, 0] if channels == 1 else array
 
 
-def turned(array, orientation):
+def turned(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """The array as EXIF's orientation says that it is to be displayed."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
@@ -174,7 +248,7 @@ def turned(array, orientation):
     return array
 
 
-def info(data) -> Info:
+def info(data: _Bytes) -> Info:
     """What a file says about itself; nothing is decoded."""
     return Info(**_aei.info(_bytes(data, "a file")))
 

@@ -1,11 +1,18 @@
 """Pillow reads and writes .aei files once this package is imported."""
+from __future__ import annotations
+
 import struct
 from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from . import _aei
+
+if TYPE_CHECKING:
+    from PIL._imaging import PixelAccess
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 SIGNATURE = b"\x89AEI\r\n\x1a\n"
@@ -14,7 +21,7 @@ PREFIX = b"Exif\0\0"  #: Pillow's, in front of the TIFF header
 UNLIMITED = (1 << 63) - 1
 
 
-def array_of(image):
+def array_of(image: Image.Image) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """The samples of a Pillow image and what goes with them."""
     bits = stored_bits(image)
     image.load()  # Some plugins find metadata behind the pixels.
@@ -49,8 +56,9 @@ def array_of(image):
     return array, found
 
 
-def metadata_of(image):
-    found = {}
+def metadata_of(image: Image.Image) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    exif: Image.Exif | dict[int, Any]
     try:
         exif = image.getexif()
     except Exception:  # The block is damaged. It is stored as it is; what it says is not known.
@@ -71,7 +79,7 @@ def metadata_of(image):
     return found
 
 
-def in_srgb(image, profile):
+def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """An image in CMYK as RGB, by its profile where that is of use."""
     try:
         from PIL import ImageCms
@@ -79,12 +87,14 @@ def in_srgb(image, profile):
         return image.convert("RGB")
     try:
         srgb = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(BytesIO(profile)), srgb, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(BytesIO(profile)), srgb, outputMode="RGB")
+        assert converted is not None  # as it is where the image itself is changed
+        return converted
     except (ImportError, OSError, ImageCms.PyCMSError):  # Pillow may say of its own modules only now that they are missing.
         return image.convert("RGB")
 
 
-def stored_bits(image):
+def stored_bits(image: Image.Image) -> int:
     """How many bits the samples have in a PNG file that is not loaded yet; 8 otherwise."""
     tile = (getattr(image, "tile", None) or [None])[0]
     raw = tile[3] if tile and len(tile) > 3 else None
@@ -93,7 +103,7 @@ def stored_bits(image):
     return int(end) if getattr(image, "format", None) == "PNG" and end in ("1", "2", "4", "16") else 8
 
 
-def with_alpha(image, key, bits):
+def with_alpha(image: Image.Image, key: Any, bits: int) -> Image.Image:
     """A gray or RGB image with the alpha that its transparent colour stands for, if there is a pixel of it. Pillow makes samples of PNG to eight bits, but not that
     colour."""
     if image.mode == "L" and isinstance(key, int):
@@ -113,7 +123,7 @@ def with_alpha(image, key, bits):
     return with_alpha
 
 
-def turned(block, orientation):
+def turned(block: bytes, orientation: int) -> bytes | None:
     """An EXIF block, from its TIFF header on, with another orientation; all else stays. None if it cannot be written in place."""
     try:
         order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
@@ -131,7 +141,7 @@ def turned(block, orientation):
     return None
 
 
-def exif_of(block, orientation, xmp=None):
+def exif_of(block: bytes | None, orientation: int, xmp: bytes | None = None) -> bytes | None:
     """What goes into `info["exif"]` for a file's EXIF block, or None, and its orientation. The block's own orientation is 1."""
     # Where EXIF says nothing, Pillow believes XMP, which is not how the picture is stored.
     silent = orientation == 1 and not (xmp and b"Orientation" in xmp)
@@ -143,7 +153,8 @@ def exif_of(block, orientation, xmp=None):
             return PREFIX + same
     exif = Image.Exif()
     try:
-        exif.load(PREFIX + block if block else None)
+        if block:
+            exif.load(PREFIX + block)
         exif[ORIENTATION] = orientation
         return exif.tobytes()
     except Exception:  # It is damaged, and how the picture stands is worth more.
@@ -157,9 +168,10 @@ class AeiImageFile(ImageFile.ImageFile):
 
     format = "AEI"
     format_description = "aei learned image"
-    _data = None  #: the file, until its samples are asked for
+    _data: bytes | None = None  #: the file, until its samples are asked for
 
-    def _open(self):
+    def _open(self) -> None:
+        assert self.fp is not None
         self._data = self.fp.read()
         # Nobody else reads what starts with the signature, so that what is wrong may be said: as an OSError, as Pillow's own plugins do.
         try:
@@ -179,7 +191,7 @@ class AeiImageFile(ImageFile.ImageFile):
         if exif is not None:
             self.info["exif"] = exif
 
-    def load(self):
+    def load(self) -> PixelAccess | None:
         if self._data is not None:
             try:
                 # Pillow has refused what is larger than `Image.MAX_IMAGE_PIXELS`, or its caller wants that.
@@ -191,14 +203,15 @@ class AeiImageFile(ImageFile.ImageFile):
             if self.fp and self._exclusive_fp:
                 self.fp.close()
             self.fp = BytesIO(samples)
-            self.tile = [("raw", (0, 0) + self.size, 0, "I;16N" if self.mode == "I;16" else self.mode)]
+            # Older versions of Pillow have no type of their own for it.
+            self.tile = [("raw", (0, 0) + self.size, 0, "I;16N" if self.mode == "I;16" else self.mode)]  # type: ignore[list-item]
         return super().load()
 
-    def load_seek(self, pos):
+    def load_seek(self, pos: int) -> None:
         """The samples start where the stand-in for the file does."""
 
 
-def save(image, file, _filename):
+def save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
     from . import encode
 
     options = dict(image.encoderinfo)
@@ -213,7 +226,7 @@ def save(image, file, _filename):
     file.write(coded)
 
 
-def register():
+def register() -> None:
     Image.register_open(AeiImageFile.format, AeiImageFile, lambda prefix: prefix.startswith(SIGNATURE))
     Image.register_save(AeiImageFile.format, save)
     Image.register_extension(AeiImageFile.format, ".aei")
