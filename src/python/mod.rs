@@ -47,6 +47,21 @@ impl Number {
     }
 }
 
+/// A number of Python. Integers that no floating-point number is as large as become infinite.
+#[derive(Clone, Copy)]
+struct Real(f64);
+
+impl<'py> FromPyObject<'_, 'py> for Real {
+    type Error = PyErr;
+
+    fn extract(number: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match number.extract::<f64>() {
+            Err(error) if error.is_instance_of::<PyOverflowError>(number.py()) => Ok(Self(if number.lt(0)? { f64::NEG_INFINITY } else { f64::INFINITY })),
+            value => value.map(Self),
+        }
+    }
+}
+
 /// Does `work` on the threads that all calls share, without the interpreter's lock. `work` is given what asks it to stop, which is done once Python has a signal whose
 /// handler raises, as for control-C. Only its main thread sees signals.
 fn watched<T: Send>(py: Python<'_>, work: impl FnOnce(Arc<AtomicBool>) -> Result<T> + Send) -> PyResult<T> {
@@ -93,7 +108,7 @@ fn collected<T>(count: usize, samples: impl Iterator<Item = T>) -> Result<Vec<T>
 
 /// Samples in native byte order to a file.
 #[pyfunction]
-#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune, keep_invisible, max_bytes))]
+#[pyo3(signature = (samples, width, height, channels, depth, quality, tile_size, orientation, icc, exif, xmp, preview, lossless, effort, tune, keep_invisible, max_bytes, bits_per_pixel, psnr, ssimulacra2))]
 #[expect(clippy::too_many_arguments, reason = "called by the package alone, by name")]
 fn encode<'py>(
     py: Python<'py>,
@@ -114,6 +129,9 @@ fn encode<'py>(
     tune: &str,
     keep_invisible: bool,
     max_bytes: Option<Number>,
+    bits_per_pixel: Option<Real>,
+    psnr: Option<Real>,
+    ssimulacra2: Option<Real>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let work = |stop| -> Result<Vec<u8>> {
         let channels = Channels::from_count(channels).ok_or_else(|| Error::Parameter(format!("{channels} channels, not 1 to 4")))?;
@@ -133,8 +151,15 @@ fn encode<'py>(
         };
         let encoder = Encoder::new().quality(Quality::index(quality.within("quality index")?)?).lossless(lossless).effort(effort.within("effort")?)?.tune(tune);
         let encoder = encoder.tile_size(tile_size.within("a tile size of")?)?.preview(preview).keep_invisible(keep_invisible).on_progress(until(stop));
-        match max_bytes {
-            Some(bytes) => encoder.encode_to(&picture, Target::Bytes(bytes.within("a file of at most so many bytes:")?)),
+        let bytes = max_bytes.map(|bytes| bytes.within("a file of at most so many bytes:")).transpose()?;
+        // The package gives one at most.
+        let target = bytes
+            .map(Target::Bytes)
+            .or(bits_per_pixel.map(|Real(bits)| Target::BitsPerPixel(bits)))
+            .or(psnr.map(|Real(decibels)| Target::Psnr(decibels)))
+            .or(ssimulacra2.map(|Real(score)| Target::Ssimulacra2(score)));
+        match target {
+            Some(target) => encoder.encode_to(&picture, target),
             None => encoder.encode(&picture),
         }
     };

@@ -54,9 +54,12 @@ const SKIP_STEP: f64 = 0.058;
 const FINE_STEPS: u8 = 10;
 /// By how much an effort changes the size, in the middle of efforts and pictures, as a logarithm.
 const EFFORT_SIZE: f64 = -0.02;
-/// What SSIMULACRA2 takes for each pixel, as measured.
+/// What the PSNR takes for each pixel: both pictures as measures see them.
 #[cfg(feature = "metrics")]
-const SSIMULACRA2_BYTES: u64 = 150;
+const PSNR_BYTES: u64 = 6;
+/// What SSIMULACRA2 takes for each pixel: the same, and 150 bytes, as measured.
+#[cfg(feature = "metrics")]
+const SSIMULACRA2_BYTES: u64 = PSNR_BYTES + 150;
 
 impl Encoder {
     /// Encodes a picture to a wanted size or quality, in place of [`Encoder::quality`]. Takes 3 to 7 encodings, of which all but the first
@@ -123,15 +126,15 @@ impl Encoder {
     #[cfg(feature = "metrics")]
     fn check_scoring(&self, picture: &Picture, target: Target) -> Result<()> {
         let bytes = match target {
-            Target::Psnr(_) => 0,
+            Target::Psnr(_) => PSNR_BYTES,
             Target::Ssimulacra2(_) => SSIMULACRA2_BYTES,
             Target::Bytes(_) | Target::BitsPerPixel(_) => return Ok(()),
         };
         if self.lossless == Lossless::Always {
             return Ok(());
         }
-        // What is kept; the decoded picture, both as the measure sees them, and what it makes of them.
-        let each = 8 + (picture.channels().count() * picture.depth().bytes()) as u64 + 6 + bytes;
+        // What is kept, the decoded picture, and what the measure takes.
+        let each = 8 + (picture.channels().count() * picture.depth().bytes()) as u64 + bytes;
         let scoring = u64::from(picture.width()) * u64::from(picture.height()) * each;
         let limits = crate::Limits { max_memory: self.max_memory, ..crate::Limits::none() };
         limits.check_memory("looking for a score", self.reusing(picture).memory_for_rows(picture.into())?.max(scoring))
@@ -145,9 +148,9 @@ impl Encoder {
                 self.encode_to_size(picture, bytes_for(bits, pixels))
             }
             #[cfg(feature = "metrics")]
-            Target::Psnr(decibels) => self.encode_to_score(picture, decibels, 0.45, "a PSNR of", |a, b| Ok(Some(crate::metrics::psnr(a, b)?.rgb))),
+            Target::Psnr(decibels) => self.encode_to_score(picture, decibels, 0.45, "a PSNR of", PSNR_BYTES, |a, b| Ok(Some(crate::metrics::psnr(a, b)?.rgb))),
             #[cfg(feature = "metrics")]
-            Target::Ssimulacra2(score) => self.encode_to_score(picture, score, 1.0, "an SSIMULACRA2 score of", crate::metrics::ssimulacra2),
+            Target::Ssimulacra2(score) => self.encode_to_score(picture, score, 1.0, "an SSIMULACRA2 score of", SSIMULACRA2_BYTES, crate::metrics::ssimulacra2),
         }
     }
 
@@ -208,6 +211,7 @@ impl Encoder {
         score: f64,
         slope: f64,
         what: &str,
+        pixel_bytes: u64,
         measure: impl Fn(&crate::metrics::Rgb<'_>, &crate::metrics::Rgb<'_>) -> Result<Option<f64>>,
     ) -> Result<Vec<u8>> {
         use crate::metrics::Rgb;
@@ -215,6 +219,7 @@ impl Encoder {
             let file = encoder.at_index(index)?.encode(picture)?;
             let options = crate::DecoderOptions { limits: crate::Limits::none(), model: self.model.clone(), ..Default::default() };
             let decoded = crate::Decoder::with_options(&file[..], options)?.decode()?;
+            check_room(u64::from(picture.width()) * u64::from(picture.height()) * pixel_bytes)?;
             let (original, decoded) = if self.keep_invisible { (Rgb::new(picture), Rgb::new(&decoded)) } else { Rgb::visible(picture, &decoded)? };
             let reached = measure(&original, &decoded)?;
             let reached = reached.ok_or_else(|| Error::Parameter("the picture is too small for this measure".into()))?;
@@ -319,6 +324,16 @@ impl Sizes {
         // The lower index is the better picture unless the other file is larger.
         Ok(fine.filter(|fine| lower.is_none_or(|lower| lower.1 < fine.1)).or(lower))
     }
+}
+
+/// Whether there is memory for a measure, which takes it without asking: where it is refused, the process ends.
+#[cfg(feature = "metrics")]
+fn check_room(bytes: u64) -> Result<()> {
+    let mut room = Vec::<u8>::new();
+    let there = usize::try_from(bytes).is_ok_and(|bytes| room.try_reserve_exact(bytes).is_ok());
+    // Compilers may leave out memory that nobody looks at.
+    std::hint::black_box(&room);
+    there.then_some(()).ok_or_else(|| Error::Limits("there is no memory for a look at the decoded picture".into()))
 }
 
 fn too_small(bytes: u64, smallest: u64) -> Error {

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex, Union, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -115,6 +115,9 @@ def encode(
     tune: Literal["psnr", "visual"] = "psnr",
     keep_invisible: bool = False,
     max_bytes: SupportsIndex | None = None,
+    bits_per_pixel: SupportsFloat | SupportsIndex | None = None,
+    psnr: SupportsFloat | SupportsIndex | None = None,
+    ssimulacra2: SupportsFloat | SupportsIndex | None = None,
 ) -> bytes:
     """Encode an array or a Pillow image.
 
@@ -126,7 +129,10 @@ def encode(
     lossless: True stores the samples as they are, False never does; None where it is worth it, as for screenshots and icons.
     effort: 0 to 5, how much work goes into a smaller file at the same quality.
     tune: what an effort above 0 is for: "psnr", or "visual", the look.
-    max_bytes: in place of a quality, the best file of at most so many bytes. It takes several times as long.
+    max_bytes, bits_per_pixel: in place of a quality, the best file of at most so many bytes, or bits for each pixel. It takes several times as long.
+    psnr, ssimulacra2: in place of a quality, the smallest file whose decoded picture has at least this PSNR over red, green and blue in decibels, or this score of
+    SSIMULACRA2, of which 100 is the best. It takes several times as long, too, and for SSIMULACRA2 150 bytes of memory a pixel. What cannot be reached is a
+    ValueError.
     keep_invisible: whether wholly transparent pixels keep their colours, which nobody sees, as well as the quality keeps any. Otherwise they become what costs least.
     """
     given = {what: _block(block, what) for what, block in (("icc", icc), ("exif", exif), ("xmp", xmp)) if block is not _OF_THE_IMAGE}
@@ -148,8 +154,13 @@ def encode(
         image = image[:, :, None]
     if image.ndim != 3 or not 1 <= image.shape[2] <= 4:
         raise ValueError(f"an array of shape {image.shape} is not (height, width) or (height, width, 1 to 4)")
-    if sum(wish is not None for wish in (quality, quality_index, max_bytes)) > 1:
-        raise TypeError("give quality, quality_index or max_bytes, not several of them")
+    targets = {"max_bytes": max_bytes, "bits_per_pixel": bits_per_pixel, "psnr": psnr, "ssimulacra2": ssimulacra2}
+    wanted = [what for what, target in targets.items() if target is not None]
+    if len(wanted) > 1:
+        raise ValueError(f"give one of these, not several: {', '.join(wanted)}")
+    wanted += [what for what, wish in (("quality", quality), ("quality_index", quality_index)) if wish is not None]
+    if len(wanted) > 1:
+        raise TypeError(f"give one of these, not several: {', '.join(wanted)}")
     if quality_index is None:
         quality_index = _aei.quality_index(quality)
     height, width, channels = image.shape
@@ -157,7 +168,7 @@ def encode(
         raise ValueError(f"a picture of {width}x{height} pixels cannot be stored: sides are 1 to 65535")
     return _aei.encode(image.tobytes(), width, height, channels, 8 * image.dtype.itemsize, quality_index,
                        tile_size, orientation, icc, exif, xmp, _flag(preview, "preview"),
-                       _flag(lossless, "lossless", [None]), effort, tune, _flag(keep_invisible, "keep_invisible"), max_bytes)
+                       _flag(lossless, "lossless", [None]), effort, tune, _flag(keep_invisible, "keep_invisible"), max_bytes, bits_per_pixel, psnr, ssimulacra2)
 
 
 @overload

@@ -1,6 +1,6 @@
 """The native module: src/python/mod.rs. It takes and gives samples as bytes, in the machine's order."""
 
-from typing import Literal, SupportsIndex, TypedDict
+from typing import Literal, SupportsFloat, SupportsIndex, TypedDict
 
 __all__ = ["__version__", "encode", "decode", "preview", "info", "quality_index"]
 
@@ -44,6 +44,9 @@ def encode(
     tune: Literal["psnr", "visual"],
     keep_invisible: bool,
     max_bytes: SupportsIndex | None,
+    bits_per_pixel: SupportsFloat | SupportsIndex | None,
+    psnr: SupportsFloat | SupportsIndex | None,
+    ssimulacra2: SupportsFloat | SupportsIndex | None,
 ) -> bytes: ...
 def decode(
     file: bytes,

@@ -215,7 +215,8 @@ def save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
     from . import encode
 
     options = dict(image.encoderinfo)
-    names = ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "keep_invisible", "max_bytes", "orientation", "xmp", "exif")
+    names = ("quality", "quality_index", "tile_size", "preview", "lossless", "effort", "tune", "keep_invisible", "max_bytes", "bits_per_pixel", "psnr", "ssimulacra2",
+             "orientation", "xmp", "exif")
     known = {name: options[name] for name in names if name in options}
     if "icc_profile" in options:
         known["icc"] = options["icc_profile"]

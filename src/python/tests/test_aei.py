@@ -2,6 +2,7 @@ import concurrent.futures
 import copy
 import functools
 import io
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -129,6 +130,80 @@ def test_at_most_so_many_bytes():
     for twice in ({"quality": 3}, {"quality_index": 3}):
         with pytest.raises(TypeError, match="max_bytes"):
             aei.encode(array, max_bytes=6000, **twice)
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2))
+
+
+def test_a_wanted_psnr():
+    array = np.asarray(Image.open(PHOTO))[100:300, 100:300]
+    low, high = (aei.encode(array, psnr=wanted, lossless=False) for wanted in (32, np.float32(38.5)))
+    assert 32 <= psnr(array, aei.decode(low)) < 34 and 38.5 <= psnr(array, aei.decode(high)) < 40 and len(low) < len(high)
+    # The smallest file that has it.
+    below = aei.encode(array, quality_index=aei.info(low).quality_index - 1, lossless=False)
+    assert psnr(array, aei.decode(below)) < 32
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "AEI", psnr=32, lossless=False)
+    assert file.getvalue() == low
+    for beyond in (200, float("inf"), 1 << 2000):
+        with pytest.raises(ValueError, match="cannot be reached with this picture"):
+            aei.encode(array, psnr=beyond, lossless=False)
+    # All is reached without loss, which is allowed if nothing else is said.
+    assert (aei.decode(aei.encode(array[:40, :40], psnr=200)) == array[:40, :40]).all()
+
+
+def test_a_wanted_ssimulacra2():
+    array = np.asarray(Image.open(PHOTO))[100:300, 100:300]
+    low, high = (aei.encode(array, ssimulacra2=wanted, lossless=False) for wanted in (40, 70.5))
+    assert len(low) < len(high) and 28 < psnr(array, aei.decode(low)) < psnr(array, aei.decode(high))
+    assert low == aei.encode(array, quality_index=aei.info(low).quality_index, lossless=False)
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "AEI", ssimulacra2=40, lossless=False)
+    assert file.getvalue() == low
+    # What is said to be the best is reached, and nothing above it.
+    with pytest.raises(ValueError, match=r"an SSIMULACRA2 score of 99.9 cannot be reached with this picture: [89]\d\.\d\d is the best") as told:
+        aei.encode(array, ssimulacra2=99.9, lossless=False)
+    best = float(str(told.value).split(": ")[1].split(" is")[0])
+    assert aei.info(aei.encode(array, ssimulacra2=best - 0.01, lossless=False)).quality_index > aei.info(high).quality_index
+    with pytest.raises(ValueError, match="cannot be reached"):
+        aei.encode(array, ssimulacra2=best + 0.01, lossless=False)
+    with pytest.raises(ValueError, match="100 is the best"):
+        aei.encode(array, ssimulacra2=101)
+
+
+def test_wanted_bits_per_pixel():
+    array = np.asarray(Image.open(PHOTO))[100:300, 100:300]
+    data = aei.encode(array, bits_per_pixel=0.75)
+    assert data == aei.encode(array, max_bytes=3750) and 3400 < len(data) <= 3750
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "AEI", bits_per_pixel=0.75)
+    assert file.getvalue() == data
+    with pytest.raises(ValueError, match="the file cannot be made as small"):
+        aei.encode(array, bits_per_pixel=0)
+
+
+def test_targets_that_make_no_sense():
+    array = smooth(16, 16, 3)
+    given = {"max_bytes": 2000, "bits_per_pixel": 2.0, "psnr": 30.0, "ssimulacra2": 50.0}
+    for one, other in itertools.combinations(given, 2):
+        with pytest.raises(ValueError, match=f"give one of these, not several: {one}, {other}"):
+            aei.encode(array, **{one: given[one], other: given[other]})
+        with pytest.raises(OSError, match=f"{one}, {other}"):
+            saved(Image.fromarray(array), **{one: given[one], other: given[other]})
+    for target in given:
+        for wrong in ("30", b"30", [30], 1j):
+            with pytest.raises(TypeError, match=type(wrong).__name__):
+                aei.encode(array, **{target: wrong})
+        for quality in ("quality", "quality_index"):
+            with pytest.raises(TypeError, match=f"{target}, {quality}"):
+                aei.encode(array, **{target: given[target], quality: 3})
+    for target in ("bits_per_pixel", "psnr", "ssimulacra2"):
+        with pytest.raises(ValueError, match="cannot be"):
+            aei.encode(array, **{target: float("nan")})
+    for wrong in (-1, float("inf")):
+        with pytest.raises(ValueError, match="bits per pixel cannot be"):
+            aei.encode(array, bits_per_pixel=wrong)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -554,13 +629,8 @@ import numpy as np
 import aei
 from aei import _aei
 
-samples = bytes(5000 * 5000 * 3)
-encode = lambda: _aei.encode(samples, 5000, 5000, 3, 8, 30, 1024, None, None, None, None, False, True, 0, "psnr", False, None)
-small = aei.encode(np.zeros((8, 8, 3), np.uint8), xmp=bytes(60 << 20))
-data = encode()
-calls = {"encode": encode, "decode": lambda: _aei.decode(data, 8, None, None, None, False), "info": lambda: _aei.info(small)}
-ended = {}
-for name, call in calls.items():
+def ends(call):
+    statuses = set()
     for room in range(8 << 20, 136 << 20, 40 << 20):
         child = os.fork()
         if child == 0:
@@ -575,10 +645,21 @@ for name, call in calls.items():
                 status = 3
             finally:
                 os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        ended.setdefault(name, set()).add(status)
+        statuses.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return statuses
+
+# Most of the memory for this is what SSIMULACRA2 takes, which would end the process; before others leave behind what it could have.
+photo = np.random.default_rng(1).integers(0, 256, (700, 700, 3), np.uint8)
+aei.encode(photo[:64, :64], lossless=False)
+ended = {"score": ends(lambda: aei.encode(photo, ssimulacra2=-1000, lossless=False))}
+samples = bytes(5000 * 5000 * 3)
+encode = lambda: _aei.encode(samples, 5000, 5000, 3, 8, 30, 1024, None, None, None, None, False, True, 0, "psnr", False, None, None, None, None)
+small = aei.encode(np.zeros((8, 8, 3), np.uint8), xmp=bytes(60 << 20))
+data = encode()
+calls = {"encode": encode, "decode": lambda: _aei.decode(data, 8, None, None, None, False), "info": lambda: _aei.info(small)}
+ended.update({name: ends(call) for name, call in calls.items()})
 print(ended)
-sys.exit(not all(statuses <= {0, 3} for statuses in ended.values()) or 3 not in ended["encode"])
+sys.exit(not all(statuses <= {0, 3} for statuses in ended.values()) or 3 not in ended["encode"] or ended["score"] != {0, 3})
 """
     environment = {**os.environ, "RUST_BACKTRACE": "0"}
     ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300)

@@ -67,6 +67,9 @@ data = aei.encode(array, 60)
 assert_type(data, bytes)
 aei.encode(array.astype(np.uint16), quality_index=np.int64(3), lossless=None, exif=Image.Exif(), xmp="<x/>", icc=None, tune="visual")
 aei.encode(Image.fromarray(array), max_bytes=2000)
+aei.encode(array, psnr=40)
+aei.encode(array, ssimulacra2=np.float32(70.5))
+aei.encode(array, bits_per_pixel="0.5")  # type: ignore[arg-type]
 floats: npt.NDArray[np.float32] = np.zeros((4, 6), np.float32)
 aei.encode(floats)  # type: ignore[arg-type]
 aei.encode("photo.png")  # type: ignore[arg-type]
