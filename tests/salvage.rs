@@ -332,6 +332,10 @@ fn lost_metadata_are_told() {
     sums[44 + 8 + 2] ^= 1;
     sums[44 + 20 + 8 + 2] ^= 1;
     assert_eq!(lost(&sums).iter().map(|(what, _)| *what).collect::<Vec<_>>(), ["EXIF block", "colour profile"]);
+    // What is wrong with the file stands in front of them.
+    let damage = salvage(&sums).unwrap().1;
+    let lines: Vec<_> = damage.lines().collect();
+    assert_eq!(lines, [damage.file.clone().unwrap(), damage.metadata[0].to_string(), damage.metadata[1].to_string()]);
     loses(&sums, &picture, &[]);
     // A block that says nothing, behind other damage, which `file` tells of.
     let unknown = with([chunk(b"ICCP", b"\0profile"), chunk(b"EXIF", b"\x07exif")].concat());

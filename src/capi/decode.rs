@@ -3,7 +3,8 @@
 use std::ptr;
 
 use super::{
-    AeiDecodeOptions, AeiError, AeiImage, AeiInfo, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, reference, required, sized, store,
+    AeiDecodeOptions, AeiError, AeiImage, AeiInfo, AeiStatus, Layout, UserData, bytes, callback, guarded, init, on_threads, reference, required, reserved,
+    sized, store,
 };
 use crate::{Decoder, DecoderOptions, Error, Metadata, Model, Picture, Result, SampleDepth, Samples};
 
@@ -11,7 +12,8 @@ use crate::{Decoder, DecoderOptions, Error, Metadata, Model, Picture, Result, Sa
 pub struct AeiDecoder {
     decoder: Decoder,
     metadata: Metadata,
-    depth: SampleDepth,
+    /// Of all pictures, or else each says its own.
+    depth: Option<SampleDepth>,
     threads: u32,
 }
 
@@ -62,11 +64,21 @@ pub unsafe extern "C" fn aei_decoder_new(
         // SAFETY: promised by the caller.
         let (file, options) = unsafe { (bytes(file, length, "file")?, sized(options, "options")?) };
         let depth = match options.depth {
-            0 | 8 => SampleDepth::Eight,
-            16 => SampleDepth::Sixteen,
+            0 => None,
+            8 => Some(SampleDepth::Eight),
+            16 => Some(SampleDepth::Sixteen),
             depth => return Err(Error::Parameter(format!("samples of {depth} bits, not 8 or 16"))),
         };
-        let decoder_options = DecoderOptions { limits: options.limits(), depth, ..DecoderOptions::default() };
+        let salvage = match options.salvage {
+            0 => false,
+            1 => true,
+            other => return Err(Error::Parameter(format!("salvage is {other}, not 0 or 1"))),
+        };
+        // So that it can be given a meaning: callers leave no leftovers in it.
+        if options.reserved != 0 {
+            return Err(Error::Parameter(format!("the reserved field of the options is {}, not 0", options.reserved)));
+        }
+        let decoder_options = DecoderOptions { limits: options.limits(), salvage, ..DecoderOptions::default() };
         let mut made = Decoder::with_options(file, decoder_options)?;
         if options.progress.is_some() {
             made = made.on_progress(callback(options.progress, UserData(options.user_data)));
@@ -143,7 +155,7 @@ pub unsafe extern "C" fn aei_decoder_decode(decoder: *const AeiDecoder, image: *
             return Err(Error::Parameter(format!("the picture has {}x{} pixels, not {}x{}", info.width, info.height, image.width, image.height)));
         }
         // SAFETY: promised by the caller.
-        unsafe { fill(&image, it, |decoder| decoder.decode()) }
+        unsafe { fill(&image, it, |decoder, depth| decoder.decode_at(depth)) }
     };
     // SAFETY: promised by the caller.
     unsafe { guarded(error, body) }
@@ -160,13 +172,14 @@ pub unsafe extern "C" fn aei_decoder_decode_region(decoder: *const AeiDecoder, x
         // SAFETY: promised by the caller.
         let (it, image) = unsafe { (reference(decoder, "decoder")?, required(image, "image")?) };
         // SAFETY: promised by the caller.
-        unsafe { fill(&image, it, |decoder| decoder.decode_region(x, y, image.width, image.height)) }
+        unsafe { fill(&image, it, |decoder, depth| decoder.decode_region_at([x, y, image.width, image.height], depth)) }
     };
     // SAFETY: promised by the caller.
     unsafe { guarded(error, body) }
 }
 
-/// Makes a decoder of the preview: `aei_decoder_info` tells its size, `aei_decoder_decode` decodes it to 8 bits. It lives on its own and is freed like any other.
+/// Makes a decoder of the preview: `aei_decoder_info` tells its size, `aei_decoder_decode` decodes it, to 8 bits unless
+/// the image says 16, whatever the options were. It lives on its own and is freed like any other.
 /// Null if the file has no preview. A preview may be damaged where the picture is whole.
 ///
 /// # Safety
@@ -182,9 +195,47 @@ pub unsafe extern "C" fn aei_decoder_preview(decoder: *const AeiDecoder, preview
         // SAFETY: promised by the caller.
         let it = unsafe { reference(decoder, "decoder") }?;
         if let Some(decoder) = it.decoder.preview_decoder()? {
-            let made = AeiDecoder { decoder, metadata: Metadata::default(), depth: SampleDepth::Eight, threads: it.threads };
+            let made = AeiDecoder { decoder, metadata: Metadata::default(), depth: None, threads: it.threads };
             // SAFETY: as above.
             unsafe { preview.write(Box::into_raw(Box::new(made))) };
+        }
+        Ok(())
+    };
+    // SAFETY: promised by the caller.
+    unsafe { guarded(error, body) }
+}
+
+/// Tells what is known to be lost of a file that is read with `salvage`: of the file as a whole and its metadata at once, of its tiles what has turned out when something
+/// was decoded. `*lines` becomes UTF-8 text of one line for each loss, that ends in a line feed, and a zero byte behind the last. `*length` counts all of these bytes; they are to be
+/// freed with `aei_free`. Null and 0 if nothing is lost, and on failure. Places are those in the picture as stored.
+///
+/// # Safety
+/// Pointers are null or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aei_decoder_damage(decoder: *const AeiDecoder, lines: *mut *mut u8, length: *mut usize, error: *mut AeiError) -> AeiStatus {
+    let body = || {
+        if lines.is_null() || length.is_null() {
+            return Err(Error::Parameter("lines or length is a null pointer".into()));
+        }
+        // SAFETY: not null, and writable as the caller promised.
+        unsafe {
+            lines.write(ptr::null_mut());
+            length.write(0);
+        }
+        // SAFETY: promised by the caller.
+        let damage = unsafe { reference(decoder, "decoder") }?.decoder.damage();
+        if damage.is_none() {
+            return Ok(());
+        }
+        let bytes: usize = damage.lines().map(|line| line.len() + 1).sum();
+        let mut text = reserved(bytes + 1, 1)?;
+        damage.lines().for_each(|line| text.extend_from_slice(format!("{line}\n").as_bytes()));
+        text.push(0);
+        let text = text.into_boxed_slice();
+        // SAFETY: not null, and writable as the caller promised.
+        unsafe {
+            length.write(text.len());
+            lines.write(Box::into_raw(text).cast());
         }
         Ok(())
     };
@@ -238,17 +289,18 @@ pub unsafe extern "C" fn aei_decoder_metadata(
 ///
 /// # Safety
 /// `image.samples` is null or has room for the rows that the other fields describe.
-unsafe fn fill(image: &AeiImage, it: &AeiDecoder, decode: impl FnOnce(&Decoder) -> Result<Picture> + Send) -> Result<()> {
+unsafe fn fill(image: &AeiImage, it: &AeiDecoder, decode: impl FnOnce(&Decoder, SampleDepth) -> Result<Picture> + Send) -> Result<()> {
     let channels = it.decoder.info().channels;
     if image.channels as usize != channels.count() {
         return Err(Error::Parameter(format!("the picture has {} channels, not {}", channels.count(), image.channels)));
     }
     let layout = Layout::new(image, channels)?;
-    let depth = if image.depth == 0 { 8 } else { image.depth };
-    if depth != u32::from(it.depth.bits()) {
-        return Err(Error::Parameter(format!("the decoder was made for samples of {} bits, not {depth}", it.depth.bits())));
+    // The layout knows no others.
+    let depth = if image.depth == 16 { SampleDepth::Sixteen } else { SampleDepth::Eight };
+    if let Some(stated) = it.depth.filter(|stated| *stated != depth) {
+        return Err(Error::Parameter(format!("the decoder was made for samples of {} bits, not {}", stated.bits(), depth.bits())));
     }
-    let picture = on_threads(it.threads, || decode(&it.decoder))?;
+    let picture = on_threads(it.threads, || decode(&it.decoder, depth))?;
     let rows = image.samples.cast::<u8>();
     match picture.data() {
         Samples::U8(samples) => {

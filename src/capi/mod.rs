@@ -29,7 +29,7 @@ pub extern "C" fn aei_version() -> *const c_char {
 /// Frees bytes that the library has allocated. A null pointer is ignored.
 ///
 /// # Safety
-/// `bytes` is null or what `aei_encode` stored, with the same `length`, and was not freed before.
+/// `bytes` is null or what `aei_encode` or `aei_decoder_damage` stored, with the same `length`, and was not freed before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aei_free(bytes: *mut u8, length: usize) {
     if !bytes.is_null() {

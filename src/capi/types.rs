@@ -63,7 +63,7 @@ pub struct AeiImage {
     pub height: u32,
     /// Samples per pixel: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA. Must be the file's own when decoding.
     pub channels: u32,
-    /// Bits per sample: 8 or 16; 0 stands for 8. When decoding, those of the decoder's options.
+    /// Bits per sample: 8 or 16; 0 stands for 8. When decoding, those of the decoder's options, if they state any.
     pub depth: u32,
 }
 
@@ -91,17 +91,35 @@ pub struct AeiDecodeOptions {
     pub max_file_bytes: u64,
     /// Number of threads; 0 stands for one per processor, shared by all calls.
     pub threads: u32,
-    /// Bits per decoded sample: 8 or 16; 0 stands for 8.
+    /// Bits per decoded sample: 8 or 16; 0 leaves it to the `depth` of each `AeiImage`, so that it may be chosen once `AeiInfo` is known: of a lossless file
+    /// with a `source_depth` above 8, 16 bits keep all, for others 8 are what there is to see.
     pub depth: u32,
     /// Told about the progress; may be null.
     pub progress: AeiProgress,
     /// Handed to `progress`.
     pub user_data: *mut c_void,
+    /// 1 to decode what is left of a damaged file: tiles that are damaged or missing are then filled from what is around them (with gray in a lossless picture) and are
+    /// no error, and neither are damaged metadata, a damaged tile index and a missing end. `aei_decoder_damage` tells what is lost. Without the file's header nothing
+    /// can be done.
+    pub salvage: u32,
+    /// 0; for later versions.
+    pub reserved: u32,
 }
 
 impl Default for AeiDecodeOptions {
     fn default() -> Self {
-        Self { size: size_of::<Self>(), max_pixels: 0, max_memory: 0, max_file_bytes: 0, threads: 0, depth: 0, progress: None, user_data: ptr::null_mut() }
+        Self {
+            size: size_of::<Self>(),
+            max_pixels: 0,
+            max_memory: 0,
+            max_file_bytes: 0,
+            threads: 0,
+            depth: 0,
+            progress: None,
+            user_data: ptr::null_mut(),
+            salvage: 0,
+            reserved: 0,
+        }
     }
 }
 

@@ -9,8 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict};
 
 use crate::{
-    Channels, Damage, Decoder, DecoderOptions, Encoder, Error, Info, Limits, Lossless, Metadata, Picture, Quality, Result, SampleDepth, Samples, Target, Tune,
-    threads,
+    Channels, Decoder, DecoderOptions, Encoder, Error, Info, Limits, Lossless, Metadata, Picture, Quality, Result, SampleDepth, Samples, Target, Tune, threads,
 };
 
 impl From<Error> for PyErr {
@@ -206,15 +205,10 @@ fn decode<'py>(
             }
             None => decoder.decode()?,
         };
-        Ok((picture, in_words(&decoder.damage())))
+        Ok((picture, decoder.damage().lines().collect()))
     };
     let (picture, lost) = watched(py, work)?;
     Ok((decoded(py, &picture)?, lost))
-}
-
-fn in_words(damage: &Damage) -> Vec<String> {
-    let parts = damage.tiles.iter().map(ToString::to_string).chain(damage.alpha.iter().map(ToString::to_string));
-    damage.file.iter().cloned().chain(parts).chain(damage.metadata.iter().map(ToString::to_string)).collect()
 }
 
 /// The preview of a file, if it has one.

@@ -67,6 +67,122 @@ static void with_little_memory(size_t bytes, unsigned char *samples) {
     }
 }
 
+/* Decodes bytes that are there with options that are there, to 8 bits. */
+static AeiStatus decode_with(const AeiDecodeOptions *options, const unsigned char *bytes, size_t count, unsigned char *samples, AeiDecoder **decoder) {
+    AeiStatus status = aei_decoder_new(bytes, count, options, decoder, &error);
+    if (status != AEI_STATUS_OK) return status;
+    AeiInfo info = {.size = sizeof info};
+    aei_decoder_info(*decoder, &info, NULL);
+    AeiImage image = {.size = sizeof image, .channels = info.channels, .width = info.width, .height = info.height, .samples = samples};
+    return aei_decoder_decode(*decoder, &image, &error);
+}
+
+/* A file without its end: what is left, and what is said to be lost. */
+static void salvage(size_t row_bytes) {
+    unsigned char *samples = calloc(expected_bytes, 1);
+    AeiDecodeOptions options;
+    AeiDecoder *decoder;
+    uint8_t *lines;
+    size_t count, cut = length - 60;
+    CHECK(aei_decode_options_init(&options, sizeof options) == AEI_STATUS_OK && !options.salvage && !options.reserved);
+    CHECK(decode_with(&options, file, cut, samples, &decoder) == AEI_STATUS_FORMAT && !decoder);
+    options.salvage = 1;
+    CHECK(decode_with(&options, file, cut, samples, &decoder) == AEI_STATUS_OK);
+    CHECK(!memcmp(samples, expected, 100 * row_bytes) && memcmp(samples, expected, expected_bytes));
+    CHECK(aei_decoder_damage(decoder, &lines, &count, &error) == AEI_STATUS_OK && lines);
+    CHECK(strlen((char *)lines) + 1 == count && lines[count - 2] == '\n' && strstr((char *)lines, "truncated"));
+    CHECK(strstr((char *)lines, "\ntile 3 (128x128 pixels at 256,256) is lost: ") && !strstr((char *)lines, "tile 0"));
+    aei_free(lines, count);
+    /* Nothing is left over from before in what failed. */
+    CHECK(aei_decoder_damage(NULL, &lines, &count, &error) == AEI_STATUS_PARAMETER && !lines && !count);
+    CHECK(aei_decoder_damage(decoder, NULL, &count, &error) == AEI_STATUS_PARAMETER);
+    aei_decoder_free(decoder);
+
+    /* What is damaged in the middle of a tile turns out when that is decoded. */
+    file[length / 2] ^= 1;
+    CHECK(decode_with(&options, file, length, samples, &decoder) == AEI_STATUS_OK && memcmp(samples, expected, expected_bytes));
+    CHECK(aei_decoder_damage(decoder, &lines, &count, &error) == AEI_STATUS_OK && lines && strstr((char *)lines, "\ntile "));
+    aei_free(lines, count);
+    aei_decoder_free(decoder);
+    file[length / 2] ^= 1;
+
+    /* Of a whole file nothing is lost. */
+    CHECK(decode_with(&options, file, length, samples, &decoder) == AEI_STATUS_OK && !memcmp(samples, expected, expected_bytes));
+    lines = file;
+    CHECK(aei_decoder_damage(decoder, &lines, &count, &error) == AEI_STATUS_OK && !lines && !count);
+    aei_decoder_free(decoder);
+
+    /* Callers of before have no such field, whatever stands behind their structure. */
+    options.size = offsetof(AeiDecodeOptions, salvage);
+    CHECK(decode_with(&options, file, cut, samples, &decoder) == AEI_STATUS_FORMAT);
+    options.size = sizeof options;
+    options.salvage = 2;
+    CHECK(aei_decoder_new(file, length, &options, &decoder, &error) == AEI_STATUS_PARAMETER && strstr(error.message, "salvage is 2"));
+    options.salvage = 0;
+    options.reserved = 1;
+    CHECK(aei_decoder_new(file, length, &options, &decoder, &error) == AEI_STATUS_PARAMETER && strstr(error.message, "reserved"));
+    free(samples);
+}
+
+/* Bits per sample that are chosen when the file is known already. */
+static void depths(void) {
+    enum { WIDTH = 30, HEIGHT = 20 };
+    static uint16_t deep[HEIGHT][WIDTH], deep_back[HEIGHT][WIDTH];
+    static uint8_t back[HEIGHT][WIDTH];
+    for (int y = 0; y < HEIGHT; y++)
+        for (int x = 0; x < WIDTH; x++) deep[y][x] = (uint16_t)(x * 2000 + y * 301 + x % 7);
+    AeiImage image = {.size = sizeof image, .channels = 1, .width = WIDTH, .height = HEIGHT, .samples = deep, .depth = 16};
+    AeiEncodeOptions options;
+    aei_encode_options_init(&options, sizeof options);
+    options.lossless = 1;
+    options.preview = 1;
+    uint8_t *coded;
+    size_t coded_length;
+    CHECK(aei_encode(&image, &options, &coded, &coded_length, &error) == AEI_STATUS_OK);
+    AeiDecoder *decoder, *preview;
+    AeiDecodeOptions stated;
+    aei_decode_options_init(&stated, sizeof stated);
+    CHECK(aei_decoder_new(coded, coded_length, &stated, &decoder, &error) == AEI_STATUS_OK);
+    AeiInfo info = {.size = sizeof info};
+    CHECK(aei_decoder_info(decoder, &info, &error) == AEI_STATUS_OK && info.lossless && info.source_depth == 16);
+    image.samples = deep_back;
+    CHECK(aei_decoder_decode(decoder, &image, &error) == AEI_STATUS_OK && !memcmp(deep_back, deep, sizeof deep));
+    /* The same decoder gives both. */
+    image.samples = back;
+    for (uint32_t depth = 0; depth <= 8; depth += 8) {
+        memset(back, 0, sizeof back);
+        image.depth = depth;
+        CHECK(aei_decoder_decode(decoder, &image, &error) == AEI_STATUS_OK);
+        for (int y = 0; y < HEIGHT; y++)
+            for (int x = 0; x < WIDTH; x++) CHECK(abs(257 * back[y][x] - deep[y][x]) <= 129);
+    }
+    AeiImage part = {.size = sizeof part, .channels = 1, .width = 5, .height = 4, .samples = deep_back, .depth = 16};
+    CHECK(aei_decoder_decode_region(decoder, 7, 3, &part, &error) == AEI_STATUS_OK);
+    for (int y = 0; y < 4; y++) CHECK(!memcmp(&deep_back[0][5 * y], &deep[3 + y][7], 5 * sizeof deep[0][0]));
+    image.depth = 12;
+    CHECK(aei_decoder_decode(decoder, &image, &error) == AEI_STATUS_PARAMETER);
+    aei_decoder_free(decoder);
+
+    /* What the options state holds for all pictures, but for the preview. */
+    for (stated.depth = 8; stated.depth <= 16; stated.depth += 8) {
+        CHECK(aei_decoder_new(coded, coded_length, &stated, &decoder, &error) == AEI_STATUS_OK);
+        for (image.depth = 8; image.depth <= 16; image.depth += 8) {
+            image.samples = deep_back;
+            AeiStatus status = aei_decoder_decode(decoder, &image, &error);
+            CHECK(status == (image.depth == stated.depth ? AEI_STATUS_OK : AEI_STATUS_PARAMETER));
+            CHECK(aei_decoder_preview(decoder, &preview, &error) == AEI_STATUS_OK && preview);
+            aei_decoder_info(preview, &info, NULL);
+            AeiImage small = {.size = sizeof small, .channels = info.channels, .width = info.width, .height = info.height, .depth = image.depth};
+            small.samples = malloc((size_t)6 * info.width * info.height);
+            CHECK(aei_decoder_decode(preview, &small, &error) == AEI_STATUS_OK);
+            free(small.samples);
+            aei_decoder_free(preview);
+        }
+        aei_decoder_free(decoder);
+    }
+    aei_free(coded, coded_length);
+}
+
 int main(int argc, char **argv) {
     FILE *f = argc == 2 ? fopen(argv[1], "rb") : NULL;
     if (!f) return 2;
@@ -130,7 +246,7 @@ int main(int argc, char **argv) {
     aei_free(two, two_length);
     CHECK(aei_encode(NULL, NULL, &one, &one_length, &error) == AEI_STATUS_PARAMETER && !one && !one_length);
 
-    /* A size in place of a quality, a limit of memory, and a width that is refused before anything of it is copied. */
+    /* A size in place of a quality, and a limit of memory. */
     defaults.max_bytes = 5000;
     CHECK(aei_encode(&image, &defaults, &one, &one_length, &error) == AEI_STATUS_OK && one_length > 4000 && one_length <= 5000);
     aei_free(one, one_length);
@@ -139,6 +255,11 @@ int main(int argc, char **argv) {
     defaults.max_bytes = 0;
     defaults.max_memory = 1000;
     CHECK(aei_encode(&image, &defaults, &one, &one_length, &error) == AEI_STATUS_LIMITS && !one);
+
+    salvage((size_t)info.width * info.channels);
+    depths();
+
+    /* A width that is refused before anything of it is copied. */
     image.width = 0x7fffffff;
     CHECK(aei_encode(&image, &defaults, &one, &one_length, &error) == AEI_STATUS_PARAMETER && !one);
     free(samples);

@@ -153,20 +153,14 @@ private:
         m_state = State::Done;
         if (!canRead(device())) return false;
         const QByteArray file = readFile();
-        AeiDecodeOptions options;
-        aei_decode_options_init(&options, sizeof options);
-        for (uint32_t depth : {8u, 16u}) {
-            options.depth = depth;
-            AeiDecoder *decoder;
-            AeiError error = {};
-            error.size = sizeof error;
-            m_info.size = sizeof m_info;
-            if (aei_decoder_new(reinterpret_cast<const uint8_t *>(file.constData()), size_t(file.size()), &options, &decoder, &error) != AEI_STATUS_OK) return failed(error);
-            m_decoder.reset(decoder);
-            if (aei_decoder_info(decoder, &m_info, &error) != AEI_STATUS_OK) return failed(error);
-            m_deep = m_info.lossless && m_info.source_depth > 8;
-            if (!m_deep) break;
-        }
+        AeiDecoder *decoder;
+        AeiError error = {};
+        error.size = sizeof error;
+        m_info.size = sizeof m_info;
+        if (aei_decoder_new(reinterpret_cast<const uint8_t *>(file.constData()), size_t(file.size()), nullptr, &decoder, &error) != AEI_STATUS_OK) return failed(error);
+        m_decoder.reset(decoder);
+        if (aei_decoder_info(decoder, &m_info, &error) != AEI_STATUS_OK) return failed(error);
+        m_deep = m_info.lossless && m_info.source_depth > 8;
         m_state = State::Open;
         setFormat("aei");
         return true;

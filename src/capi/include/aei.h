@@ -71,12 +71,19 @@ typedef struct AeiDecodeOptions {
   uint64_t max_file_bytes;
   // Number of threads; 0 stands for one per processor, shared by all calls.
   uint32_t threads;
-  // Bits per decoded sample: 8 or 16; 0 stands for 8.
+  // Bits per decoded sample: 8 or 16; 0 leaves it to the `depth` of each `AeiImage`, so that it may be chosen once `AeiInfo` is known: of a lossless file
+  // with a `source_depth` above 8, 16 bits keep all, for others 8 are what there is to see.
   uint32_t depth;
   // Told about the progress; may be null.
   AeiProgress progress;
   // Handed to `progress`.
   void *user_data;
+  // 1 to decode what is left of a damaged file: tiles that are damaged or missing are then filled from what is around them (with gray in a lossless picture) and are
+  // no error, and neither are damaged metadata, a damaged tile index and a missing end. `aei_decoder_damage` tells what is lost. Without the file's header nothing
+  // can be done.
+  uint32_t salvage;
+  // 0; for later versions.
+  uint32_t reserved;
 } AeiDecodeOptions;
 
 // What went wrong, in memory of the caller.
@@ -141,7 +148,7 @@ typedef struct AeiImage {
   uint32_t height;
   // Samples per pixel: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA. Must be the file's own when decoding.
   uint32_t channels;
-  // Bits per sample: 8 or 16; 0 stands for 8. When decoding, those of the decoder's options.
+  // Bits per sample: 8 or 16; 0 stands for 8. When decoding, those of the decoder's options, if they state any.
   uint32_t depth;
 } AeiImage;
 
@@ -202,7 +209,7 @@ const char *aei_version(void);
 // Frees bytes that the library has allocated. A null pointer is ignored.
 //
 // # Safety
-// `bytes` is null or what `aei_encode` stored, with the same `length`, and was not freed before.
+// `bytes` is null or what `aei_encode` or `aei_decoder_damage` stored, with the same `length`, and was not freed before.
 void aei_free(uint8_t *bytes, size_t length);
 
 // Fills in the default options. `size` is sizeof(AeiDecodeOptions) as the caller knows it.
@@ -254,14 +261,24 @@ enum AeiStatus aei_decoder_decode_region(const struct AeiDecoder *decoder,
                                          const struct AeiImage *image,
                                          struct AeiError *error);
 
-// Makes a decoder of the preview: `aei_decoder_info` tells its size, `aei_decoder_decode` decodes it to 8 bits. It lives on its own and is freed like any other.
+// Makes a decoder of the preview: `aei_decoder_info` tells its size, `aei_decoder_decode` decodes it, to 8 bits unless
+// the image says 16, whatever the options were. It lives on its own and is freed like any other.
 // Null if the file has no preview. A preview may be damaged where the picture is whole.
 //
 // # Safety
 // Pointers are null or valid.
-enum AeiStatus aei_decoder_preview(const struct AeiDecoder *decoder,
-                                   struct AeiDecoder **preview,
-                                   struct AeiError *error);
+enum AeiStatus aei_decoder_preview(const struct AeiDecoder *decoder, struct AeiDecoder **preview, struct AeiError *error);
+
+// Tells what is known to be lost of a file that is read with `salvage`: of the file as a whole and its metadata at once, of its tiles what has turned out when something
+// was decoded. `*lines` becomes UTF-8 text of one line for each loss, that ends in a line feed, and a zero byte behind the last. `*length` counts all of these bytes; they are to be
+// freed with `aei_free`. Null and 0 if nothing is lost, and on failure. Places are those in the picture as stored.
+//
+// # Safety
+// Pointers are null or valid.
+enum AeiStatus aei_decoder_damage(const struct AeiDecoder *decoder,
+                                  uint8_t **lines,
+                                  size_t *length,
+                                  struct AeiError *error);
 
 // Stores a pointer to a piece of metadata, and its length. It points into memory of the decoder, which lives until that is freed. Null and 0 if there is none, and on
 // failure.

@@ -77,8 +77,8 @@ pub struct Decoder {
 /// Where the samples of a decode go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// To a picture of our own.
-    Picture,
+    /// To a picture of our own, of this depth.
+    Picture(SampleDepth),
     /// To the caller, of this depth.
     Rows(SampleDepth),
 }
@@ -237,9 +237,13 @@ impl Decoder {
     /// [`Error::Unsupported`] if the file was made with another model; [`Error::Format`] if a tile is damaged; [`Error::Limits`] if the picture is beyond
     /// the limits or memory runs out; [`Error::Device`] if the device of the options cannot be used.
     pub fn decode(&self) -> Result<Picture> {
-        let area = self.whole();
-        let model = self.model_for_file(Purpose::Picture, area)?;
-        self.decode_picture(model.as_deref(), area)
+        self.decode_picture(self.whole(), self.depth)
+    }
+
+    /// As [`Decoder::decode`], with samples of another depth than that of the options.
+    #[cfg(feature = "capi")]
+    pub(crate) fn decode_at(&self, depth: SampleDepth) -> Result<Picture> {
+        self.decode_picture(self.whole(), depth)
     }
 
     /// Decodes to memory of the caller, [`Info::sample_bytes`] samples of 8 bits in the order of [`Picture::new`].
@@ -314,7 +318,7 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn memory_for_picture(&self) -> Result<u64> {
-        Ok(self.memory(self.matching_model()?.as_deref(), Purpose::Picture, self.whole()))
+        Ok(self.memory(self.matching_model()?.as_deref(), Purpose::Picture(self.depth), self.whole()))
     }
 
     /// About how many bytes [`Decoder::decode_rows`] needs at its peak, likewise, without what its sink keeps.
@@ -327,7 +331,7 @@ impl Decoder {
 
     fn memory(&self, model: Option<&Model>, purpose: Purpose, area: Area) -> u64 {
         let (samples, depth) = match purpose {
-            Purpose::Picture => ((area.width * area.height * self.info.channels.count() * self.depth.bytes()) as u64, self.depth),
+            Purpose::Picture(depth) => ((area.width * area.height * self.info.channels.count() * depth.bytes()) as u64, depth),
             Purpose::Rows(depth) => (0, depth),
         };
         let (alpha, decoding) = stored::memory_of_alpha(self, area, depth);
@@ -335,7 +339,7 @@ impl Decoder {
             Some(model) => pass::Pass::new(self, model, area).memory() + decoding,
             None => {
                 // One after the other.
-                let (colours, tiles) = lossless::memory(self, area, if purpose == Purpose::Picture { SampleDepth::Sixteen } else { depth });
+                let (colours, tiles) = lossless::memory(self, area, if matches!(purpose, Purpose::Picture(_)) { SampleDepth::Sixteen } else { depth });
                 colours + tiles.max(decoding)
             }
         };
@@ -352,11 +356,12 @@ impl Decoder {
     }
 
     /// An area as a picture of its own, with the metadata of the whole.
-    fn decode_picture(&self, model: Option<&Model>, area: Area) -> Result<Picture> {
+    fn decode_picture(&self, area: Area, depth: SampleDepth) -> Result<Picture> {
+        let model = self.model_for_file(Purpose::Picture(depth), area)?;
         let metadata = self.metadata()?;
-        let samples: Samples = match self.depth {
-            SampleDepth::Eight => self.decode_samples::<u8>(model, area)?.into(),
-            SampleDepth::Sixteen => self.decode_samples::<u16>(model, area)?.into(),
+        let samples: Samples = match depth {
+            SampleDepth::Eight => self.decode_samples::<u8>(model.as_deref(), area)?.into(),
+            SampleDepth::Sixteen => self.decode_samples::<u16>(model.as_deref(), area)?.into(),
         };
         let picture = Picture::from_samples(area.width as u32, area.height as u32, self.info.channels, samples)?;
         Ok(picture.with_source_depth(self.info.source_depth)?.with_orientation(self.info.orientation).with_metadata(metadata))

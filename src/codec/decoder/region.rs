@@ -26,9 +26,13 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`], and [`Error::Parameter`] if the part is empty or reaches beyond the picture.
     pub fn decode_region(&self, x: u32, y: u32, width: u32, height: u32) -> Result<Picture> {
-        let area = self.area(x, y, width, height)?;
-        let model = self.model_for_file(Purpose::Picture, area)?;
-        self.decode_picture(model.as_deref(), area)
+        self.decode_picture(self.area(x, y, width, height)?, self.depth)
+    }
+
+    /// As [`Decoder::decode_region`], with samples of another depth than that of the options.
+    #[cfg(feature = "capi")]
+    pub(crate) fn decode_region_at(&self, [x, y, width, height]: [u32; 4], depth: SampleDepth) -> Result<Picture> {
+        self.decode_picture(self.area(x, y, width, height)?, depth)
     }
 
     /// As [`Decoder::decode_region`], to memory of the caller: `width * height * channels.count()` bytes in the order of [`Picture::new`].

@@ -40,6 +40,12 @@ impl Damage {
     pub fn is_none(&self) -> bool {
         self.file.is_none() && self.tiles.is_empty() && self.alpha.is_empty() && self.metadata.is_empty()
     }
+
+    /// All of it in words, one line each, without line ends.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        let parts = self.tiles.iter().map(ToString::to_string).chain(self.alpha.iter().map(ToString::to_string));
+        self.file.iter().cloned().chain(parts).chain(self.metadata.iter().map(ToString::to_string))
+    }
 }
 
 /// A tile that was lost.
