@@ -69,9 +69,10 @@ pub unsafe extern "C" fn aei_encode(
         if options.progress.is_some() {
             encoder = encoder.on_progress(callback(options.progress, UserData(options.user_data)));
         }
-        let work = || match options.max_bytes {
-            0 => encoder.encode(&picture),
-            bytes => encoder.encode_to(&picture, Target::Bytes(bytes)),
+        let target = target(&options)?;
+        let work = || match target {
+            Some(target) => encoder.encode_to(&picture, target),
+            None => encoder.encode(&picture),
         };
         let coded = on_threads(options.threads, work)?.into_boxed_slice();
         // SAFETY: not null, and writable as the caller promised.
@@ -83,6 +84,25 @@ pub unsafe extern "C" fn aei_encode(
     };
     // SAFETY: promised by the caller.
     unsafe { guarded(error, body) }
+}
+
+/// What decides the quality in place of an index, if anything does.
+fn target(options: &AeiEncodeOptions) -> Result<Option<Target>> {
+    let wanted = [
+        ("max_bytes", Target::Bytes(options.max_bytes), options.max_bytes != 0),
+        ("bits_per_pixel", Target::BitsPerPixel(options.bits_per_pixel), options.bits_per_pixel != 0.0),
+        ("psnr", Target::Psnr(options.psnr), options.psnr != 0.0),
+        ("ssimulacra2", Target::Ssimulacra2(options.ssimulacra2), options.ssimulacra2 != 0.0),
+    ];
+    let wanted: Vec<_> = wanted.into_iter().filter(|(.., is_wanted)| *is_wanted).collect();
+    match wanted[..] {
+        [] => Ok(None),
+        [(_, target, _)] => Ok(Some(target)),
+        _ => {
+            let names: Vec<_> = wanted.iter().map(|(name, ..)| *name).collect();
+            Err(Error::Parameter(format!("give one of these, not several: {}", names.join(", "))))
+        }
+    }
 }
 
 /// Copies the caller's samples, since rows may have gaps.

@@ -184,6 +184,13 @@ pub struct AeiEncodeOptions {
     pub max_bytes: u64,
     /// Largest number of bytes that encoding may take besides the samples, by an estimate; 0 stands for no bound.
     pub max_memory: u64,
+    /// As `max_bytes`, in bits for each pixel of the picture. Of `max_bytes`, this, `psnr` and `ssimulacra2` one at most may be other than 0.
+    pub bits_per_pixel: f64,
+    /// If not 0, the file becomes the smallest one whose decoded picture has a PSNR, over red, green and blue, of at least so many decibels, whatever `quality_index` is. This
+    /// takes several times as long. Where no file reaches it, which may be if `lossless` is 2, the status is `AEI_STATUS_PARAMETER`.
+    pub psnr: f64,
+    /// The same with SSIMULACRA2, whose best score is 100: 90 is a difference that is not visible, 70 high quality, 50 medium quality. Takes 150 bytes of memory a pixel.
+    pub ssimulacra2: f64,
 }
 
 impl Default for AeiEncodeOptions {
@@ -210,6 +217,9 @@ impl Default for AeiEncodeOptions {
             keep_invisible: 0,
             max_bytes: 0,
             max_memory: 0,
+            bits_per_pixel: 0.0,
+            psnr: 0.0,
+            ssimulacra2: 0.0,
         }
     }
 }

@@ -183,6 +183,71 @@ static void depths(void) {
     aei_free(coded, coded_length);
 }
 
+/* The mean square error of a file's picture. */
+static double error_of(const uint8_t *coded, size_t coded_length) {
+    unsigned char *samples = malloc(expected_bytes);
+    AeiDecoder *decoder;
+    double sum = 0;
+    CHECK(decode_with(NULL, coded, coded_length, samples, &decoder) == AEI_STATUS_OK);
+    for (size_t i = 0; i < expected_bytes; i++) sum += (samples[i] - expected[i]) * (samples[i] - expected[i]);
+    aei_decoder_free(decoder);
+    free(samples);
+    return sum / (double)expected_bytes;
+}
+
+/* A size or a score in place of a quality index. */
+static void targets(const AeiImage *image) {
+    AeiEncodeOptions options;
+    aei_encode_options_init(&options, sizeof options);
+    CHECK(options.bits_per_pixel == 0 && options.psnr == 0 && options.ssimulacra2 == 0);
+    options.lossless = 2;
+    uint8_t *coded, *same;
+    size_t low, high, same_length;
+    options.psnr = 30;
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_OK);
+    CHECK(error_of(coded, low) <= 255 * 255 / 1e3 && error_of(coded, low) > 255 * 255 / 1e4);
+    aei_free(coded, low);
+    options.psnr = 40;
+    CHECK(aei_encode(image, &options, &coded, &high, &error) == AEI_STATUS_OK && high > low);
+    CHECK(error_of(coded, high) <= 255 * 255 / 1e4);
+    aei_free(coded, high);
+    options.psnr = 200;
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_PARAMETER && !coded && strstr(error.message, "200 cannot be reached"));
+    options.psnr = 0.0 / 0.0;
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_PARAMETER && !coded);
+
+    /* The script beside this asks `aei` what score it has. */
+    options.psnr = 0;
+    options.ssimulacra2 = 60;
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_OK);
+    FILE *f = fopen("scored.aei", "wb");
+    CHECK(f && fwrite(coded, 1, low, f) == low && !fclose(f));
+    aei_free(coded, low);
+    options.ssimulacra2 = 101;
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_PARAMETER && !coded);
+
+    options.ssimulacra2 = 0;
+    options.bits_per_pixel = 0.25;
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_OK);
+    options.bits_per_pixel = 0;
+    options.max_bytes = (uint64_t)image->width * image->height / 32;
+    CHECK(aei_encode(image, &options, &same, &same_length, &error) == AEI_STATUS_OK);
+    CHECK(same_length == low && low <= options.max_bytes && low > options.max_bytes / 10 * 9 && !memcmp(same, coded, low));
+    aei_free(coded, low);
+    aei_free(same, same_length);
+    options.bits_per_pixel = -1;
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_PARAMETER && !coded);
+
+    /* One at most. */
+    options.bits_per_pixel = 0;
+    options.psnr = 30;
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_PARAMETER && !coded && strstr(error.message, "max_bytes, psnr"));
+    /* Callers of before have no such fields, whatever stands behind their structure. */
+    options.size = offsetof(AeiEncodeOptions, bits_per_pixel);
+    CHECK(aei_encode(image, &options, &coded, &low, &error) == AEI_STATUS_OK && low <= options.max_bytes);
+    aei_free(coded, low);
+}
+
 int main(int argc, char **argv) {
     FILE *f = argc == 2 ? fopen(argv[1], "rb") : NULL;
     if (!f) return 2;
@@ -258,6 +323,7 @@ int main(int argc, char **argv) {
 
     salvage((size_t)info.width * info.channels);
     depths();
+    targets(&image);
 
     /* A width that is refused before anything of it is copied. */
     image.width = 0x7fffffff;

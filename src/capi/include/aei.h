@@ -197,6 +197,13 @@ typedef struct AeiEncodeOptions {
   uint64_t max_bytes;
   // Largest number of bytes that encoding may take besides the samples, by an estimate; 0 stands for no bound.
   uint64_t max_memory;
+  // As `max_bytes`, in bits for each pixel of the picture. Of `max_bytes`, this, `psnr` and `ssimulacra2` one at most may be other than 0.
+  double bits_per_pixel;
+  // If not 0, the file becomes the smallest one whose decoded picture has a PSNR, over red, green and blue, of at least so many decibels, whatever `quality_index` is. This
+  // takes several times as long. Where no file reaches it, which may be if `lossless` is 2, the status is `AEI_STATUS_PARAMETER`.
+  double psnr;
+  // The same with SSIMULACRA2, whose best score is 100: 90 is a difference that is not visible, 70 high quality, 50 medium quality. Takes 150 bytes of memory a pixel.
+  double ssimulacra2;
 } AeiEncodeOptions;
 
 #ifdef __cplusplus
