@@ -154,11 +154,8 @@ def encode(
         image = image[:, :, None]
     if image.ndim != 3 or not 1 <= image.shape[2] <= 4:
         raise ValueError(f"an array of shape {image.shape} is not (height, width) or (height, width, 1 to 4)")
-    targets = {"max_bytes": max_bytes, "bits_per_pixel": bits_per_pixel, "psnr": psnr, "ssimulacra2": ssimulacra2}
-    wanted = [what for what, target in targets.items() if target is not None]
-    if len(wanted) > 1:
-        raise ValueError(f"give one of these, not several: {', '.join(wanted)}")
-    wanted += [what for what, wish in (("quality", quality), ("quality_index", quality_index)) if wish is not None]
+    wishes = {"quality": quality, "quality_index": quality_index, "max_bytes": max_bytes, "bits_per_pixel": bits_per_pixel, "psnr": psnr, "ssimulacra2": ssimulacra2}
+    wanted = [what for what, wish in wishes.items() if wish is not None]
     if len(wanted) > 1:
         raise TypeError(f"give one of these, not several: {', '.join(wanted)}")
     if quality_index is None:
