@@ -35,7 +35,7 @@ fn every_file_is_read_or_refused_with_a_reason() {
     let sizes = sizes(&folder);
     let mut counts = [0; 2];
     for path in files(&folder) {
-        let name = path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
+        let name = path.strip_prefix(&folder).unwrap().to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
         let (group, file) = name.split_once('/').unwrap_or(("", &name));
         if group.is_empty() {
             continue;

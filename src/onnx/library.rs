@@ -201,8 +201,10 @@ fn load_one_of(mut candidates: Vec<Library>, device: Device) -> Result<Library, 
             continue;
         }
         if let Err(error) = ort::util::preload_dylib(library.path.as_path()) {
-            // What the system says is in the source, and names the file.
+            // What the system says is in the source, and names the file, but for Windows.
             let text = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            let path = library.path.display().to_string();
+            let text = if text.contains(&path) { text } else { format!("{path}: {text}") };
             reasons.push(format!("ONNX Runtime cannot be loaded ({}): {text}", library.place));
             continue;
         }
@@ -285,7 +287,7 @@ mod tests {
         let explained = |candidates: Vec<Library>, device| explain(&load_one_of(candidates, device).unwrap_err(), device);
         let error = explained(vec![library("/nowhere/old.so", Some("1.9.0")), library("/nowhere/new.so", Some("1.20.0"))], Device::OrtCpu);
         assert!(error.contains("/nowhere/old.so is ONNX Runtime 1.9.0, and aei needs 1.17 or newer"), "{error}");
-        assert!(error.contains("cannot be loaded (test)") && error.contains("/nowhere/new.so"), "{error}");
+        assert!(error.contains("cannot be loaded (test): ") && error.contains("/nowhere/new.so"), "{error}");
         let error = explained(vec![], Device::OpenVino);
         assert!(error.contains("no ONNX Runtime was found") && error.contains("pip install onnxruntime-openvino"), "{error}");
     }

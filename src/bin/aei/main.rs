@@ -6,6 +6,7 @@ mod failure;
 mod paths;
 mod whole_file;
 
+use std::ffi::OsString;
 use std::panic;
 use std::process::ExitCode;
 
@@ -25,16 +26,25 @@ struct Cli {
 fn main() -> ExitCode {
     let mut command = Cli::command();
     // The long version asks for the model and the kernel: only where it is going to be printed.
-    if std::env::args_os().any(|argument| argument == "--version") {
+    if arguments().any(|argument| argument == "--version") {
         let text: &'static str = long_version().leak();
         command = command.long_version(text);
     }
-    let matches = command.get_matches();
+    let matches = command.get_matches_from(arguments());
     match Cli::from_arg_matches(&matches) {
         // The panic has been told by then; what is left is to keep the promise about exit codes.
         Ok(cli) => panic::catch_unwind(|| cli.command.run()).unwrap_or(ExitCode::from(Cause::Internal as u8)),
         Err(error) => error.exit(),
     }
+}
+
+/// The command line. Shells of Windows leave it to programs to look for what `*.png` stands for.
+fn arguments() -> impl Iterator<Item = OsString> {
+    #[cfg(windows)]
+    let arguments = wild::args_os();
+    #[cfg(not(windows))]
+    let arguments = std::env::args_os();
+    arguments
 }
 
 /// What decides the bits of files and the speed of the work.

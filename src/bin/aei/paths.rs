@@ -71,7 +71,7 @@ pub(crate) fn read_nameless(place: &Place, limit: u64) -> Result<Vec<u8>, Failur
     let mut bytes = Vec::new();
     let result = match place {
         Place::Standard => io::stdin().lock().take(limit.saturating_add(1)).read_to_end(&mut bytes),
-        Place::Path(path) => File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)),
+        Place::Path(path) => open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)),
     };
     result?;
     if bytes.len() as u64 > limit {
@@ -273,6 +273,15 @@ impl<W: io::Write> io::Write for Counting<W> {
     }
 }
 
+/// What kept a file from being read. Of a folder Windows says that permission is denied.
+pub(crate) fn or_folder(error: io::Error, path: &Path) -> io::Error {
+    if error.kind() == io::ErrorKind::PermissionDenied && path.is_dir() { io::ErrorKind::IsADirectory.into() } else { error }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path).map_err(|error| or_folder(error, path))
+}
+
 /// A regular file, opened; `None` for standard input, devices and pipes, which cannot be read twice.
 pub(crate) fn open_regular(place: &Place) -> Result<Option<File>, Failure> {
     let Place::Path(path) = place else { return Ok(None) };
@@ -280,6 +289,6 @@ pub(crate) fn open_regular(place: &Place) -> Result<Option<File>, Failure> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return Ok(None);
     }
-    let file = File::open(path).at(place)?;
+    let file = open(path).at(place)?;
     Ok(file.metadata().at(place)?.is_file().then_some(file))
 }

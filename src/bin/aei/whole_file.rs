@@ -3,7 +3,7 @@
 //! On Linux it has no name at all until then, so that nothing is left behind however the program ends: Ctrl-C, `kill -9`, a power failure. File systems that
 //! cannot do this, and other systems, get a hidden name in the same folder, which is removed unless the program is killed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ impl WholeFile {
         {
             use std::os::unix::fs::PermissionsExt as _;
             // Less what the user's umask says, as for any other new file.
-            builder.permissions(fs::Permissions::from_mode(0o666));
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
         builder.tempfile_in(folder).map(Self::Named)
     }
@@ -107,6 +107,7 @@ mod nameless {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write as _;
 
     use super::*;

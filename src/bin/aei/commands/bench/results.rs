@@ -123,7 +123,7 @@ impl Earlier {
     /// What is there is not ours, and a report would replace it.
     pub(super) fn read(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("results.csv");
-        let bytes = match fs::read(&path) {
+        let bytes = match fs::read(&path).map_err(|error| paths::or_folder(error, &path)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 refuse_foreign(folder).at(Place::Path(folder.into()))?;
