@@ -62,8 +62,9 @@ const PSNR_BYTES: u64 = 6;
 const SSIMULACRA2_BYTES: u64 = PSNR_BYTES + 150;
 
 impl Encoder {
-    /// Encodes a picture to a wanted size or quality, in place of [`Encoder::quality`]. Takes 3 to 7 encodings, of which all but the first
-    /// are shorter: the first half of the analysis is the same for all qualities and kept (8 bytes a pixel, up to 2^26 pixels).
+    /// Encodes a picture to a wanted size or quality, in place of [`Encoder::quality`]. Takes 3 to 8 encodings as a rule, and up to 20 of small and flat pictures, whose
+    /// sizes and scores do not rise evenly. All but the first are shorter: the first half of the analysis is the same for all qualities and kept (8 bytes a pixel, up to
+    /// 2^26 pixels).
     ///
     /// With an [`Encoder::effort`] these are done without it, and one to three with it follow: what it changes is much the same for all files near by. What is
     /// found then is the best that was made, and now and then the next one would have been a little better.
@@ -172,14 +173,14 @@ impl Encoder {
         let model = self.model.clone().map_or_else(Model::embedded, Ok)?;
         let sizes = Sizes { default: model.encoder()?.skip_below, scales: model.header().scales };
         let limit = (bytes as f64).ln();
-        let (mut best, mut smallest) = (None::<Vec<u8>>, u64::MAX);
-        let mut encode = |setting| {
+        let (mut best, mut smallest) = (None::<(Rank, Vec<u8>)>, u64::MAX);
+        let mut encode = |setting: Setting| {
             let file = self.at(setting)?.encode(picture)?;
             let size = file.len() as u64;
             smallest = smallest.min(size);
-            // Of two of one size the first is that of the lower index, which is the better picture.
-            if size <= bytes && best.as_ref().is_none_or(|best| best.len() < file.len()) {
-                best = Some(file);
+            let rank = setting.rank(size);
+            if size <= bytes && best.as_ref().is_none_or(|(best, _)| *best < rank) {
+                best = Some((rank, file));
             }
             Ok((size as f64).ln())
         };
@@ -201,7 +202,7 @@ impl Encoder {
             };
             approach(limit, EFFORT_SIZE, choose, |setting| encode(*setting))?;
         }
-        best.ok_or_else(|| too_small(bytes, smallest))
+        best.map(|(_, file)| file).ok_or_else(|| too_small(bytes, smallest))
     }
 
     #[cfg(feature = "metrics")]
@@ -288,7 +289,16 @@ impl Setting {
     fn plain(index: u8) -> Self {
         Self { index, skip_below: None }
     }
+
+    /// Of files that fit the one of the highest rank is the best: the largest. Of small or flat pictures many have one size: of these it is one that leaves nothing
+    /// out for its size, and of the highest index.
+    fn rank(self, size: u64) -> Rank {
+        (size, self.skip_below.is_none(), self.index)
+    }
 }
+
+/// Bytes, whether the skip threshold is the model's own, and the quality index.
+type Rank = (u64, bool, u8);
 
 /// The settings that are tried for sizes.
 #[derive(Debug, Clone, Copy)]
@@ -343,6 +353,24 @@ fn too_small(bytes: u64, smallest: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_files_of_one_size_the_best_picture_is_found() {
+        // Of small and flat pictures many files have one size.
+        let small = Picture::rgb(3, 2, (0..18).map(|i| i * 13 % 97 + 60).collect()).unwrap();
+        let flat = Picture::rgb(64, 64, [77; 64 * 64 * 3].to_vec()).unwrap();
+        let encoder = Encoder::new().lossless(Lossless::Never);
+        for picture in [small, flat] {
+            let files: Vec<_> = (0..64).map(|index| encoder.at_index(index).unwrap().encode(&picture).unwrap()).collect();
+            for bytes in (files[0].len()..files[63].len()).step_by(4).chain([100_000]) {
+                let found = encoder.encode_to(&picture, Target::Bytes(bytes as u64)).unwrap();
+                // All that are below it fit, too: a search ends there or beyond.
+                let last = files.iter().position(|file| file.len() > bytes).unwrap_or(64) - 1;
+                let index = crate::Decoder::new(&found[..]).unwrap().info().quality.get();
+                assert!((found.len(), usize::from(index)) >= (files[last].len(), last), "{bytes} bytes: {} at {index}, not {last}", found.len());
+            }
+        }
+    }
 
     #[test]
     fn the_file_is_that_of_its_quality() {
