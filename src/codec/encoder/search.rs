@@ -65,7 +65,8 @@ const MOST: usize = 6;
 /// Looks for the setting with the largest value of at most `limit` where measuring takes long, by values that are close to it and quickly found.
 ///
 /// `choose` gives the setting whose quick value is the largest of at most what it is called with, and that value; `measure` gives its true one. The difference
-/// is nearly the same for all settings near by: at first it is taken to be `difference`, then what it was at the setting before.
+/// is nearly the same for all settings near by: at first it is taken to be `difference`, then what it was at the setting before. Where it is not, so that nothing is
+/// found, the setting of the smallest value is measured before that is told.
 pub(super) fn approach<S: PartialEq>(
     limit: f64,
     mut difference: f64,
@@ -74,7 +75,9 @@ pub(super) fn approach<S: PartialEq>(
 ) -> Result<()> {
     let (mut tried, mut best) = (Vec::new(), None);
     while tried.len() < MOST {
-        let (setting, quick) = choose(limit - difference)?;
+        // As long as nothing was found, the last is what has the smallest value of all.
+        let last = best.is_none() && tried.len() + 1 == MOST;
+        let (setting, quick) = choose(if last { f64::NEG_INFINITY } else { limit - difference })?;
         if best.is_some_and(|best| quick <= best) || tried.contains(&setting) {
             break;
         }
@@ -173,6 +176,25 @@ mod tests {
             }
         }
         assert!(all * 10 <= limits * 28, "{all} for {limits}");
+    }
+
+    #[test]
+    fn what_is_there_is_found_though_differences_rise() {
+        // Only the lowest one fits, and what is learned of others takes one step towards it each time.
+        let slow = |setting: i32| if setting == 0 { 0.0 } else { 10.1 };
+        let mut found = false;
+        let choose = |wanted: f64| {
+            let setting = (wanted.floor() as i32).clamp(0, 20);
+            Ok((setting, f64::from(setting)))
+        };
+        let mut count = 0;
+        approach(10.0, 0.0, choose, |setting| {
+            count += 1;
+            found |= slow(*setting) <= 10.0;
+            Ok(slow(*setting))
+        })
+        .unwrap();
+        assert!(found && count == MOST);
     }
 
     #[test]
