@@ -219,7 +219,13 @@ impl Encoder {
         let scored = |encoder: &Self, index| -> Result<(f64, Vec<u8>)> {
             let file = encoder.at_index(index)?.encode(picture)?;
             let options = crate::DecoderOptions { limits: crate::Limits::none(), model: self.model.clone(), ..Default::default() };
-            let decoded = crate::Decoder::with_options(&file[..], options)?.decode()?;
+            let mut decoder = crate::Decoder::with_options(&file[..], options)?;
+            if let Some(progress) = encoder.progress.clone() {
+                // Nothing new is done, but it may be asked to end.
+                decoder = decoder.on_progress(move |_, total| progress(total, total));
+            }
+            let decoded = decoder.decode()?;
+            drop(decoder);
             check_room(u64::from(picture.width()) * u64::from(picture.height()) * pixel_bytes)?;
             let (original, decoded) = if self.keep_invisible { (Rgb::new(picture), Rgb::new(&decoded)) } else { Rgb::visible(picture, &decoded)? };
             let reached = measure(&original, &decoded)?;
@@ -353,6 +359,34 @@ fn too_small(bytes: u64, smallest: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn looks_at_decoded_pictures_can_be_ended() {
+        use std::ops::ControlFlow;
+        use std::sync::{Arc, Mutex};
+
+        let picture = Picture::rgb(40, 600, (0..40 * 600 * 3u32).map(|i| (i / 120 % 200) as u8).collect()).unwrap();
+        let calls_until = |most: usize, target: Option<Target>| {
+            let calls = Arc::new(Mutex::new(Vec::new()));
+            let heard = calls.clone();
+            let encoder = Encoder::new().lossless(Lossless::Never).tile_size(256).unwrap().on_progress(move |done, total| {
+                let mut heard = heard.lock().unwrap();
+                heard.push((done, total));
+                if heard.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            let result = target.map_or_else(|| encoder.encode(&picture), |target| encoder.encode_to(&picture, target));
+            let calls = calls.lock().unwrap().clone();
+            (result, calls)
+        };
+        let (_, encoding) = calls_until(usize::MAX, None);
+        for target in [Target::Psnr(35.0), Target::Ssimulacra2(60.0)] {
+            let (result, calls) = calls_until(encoding.len() + 1, Some(target));
+            assert!(matches!(result, Err(Error::Cancelled)));
+            // Not the next encoding, which would begin anew.
+            assert_eq!(calls.last(), Some(&(600, 600)));
+        }
+    }
 
     #[test]
     fn of_files_of_one_size_the_best_picture_is_found() {
