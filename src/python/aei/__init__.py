@@ -63,6 +63,10 @@ class DamageWarning(UserWarning):
         super().__init__("; ".join([*lost[:5], *([f"and {len(lost) - 5} more"] if len(lost) > 5 else [])]))
         self.lost = list(lost)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To be made again of what it was made of, as where a process of a pool raises it. Else that would be the message."""
+        return type(self), (self.lost,), self.__dict__
+
 
 class _OfTheImage:
     def __repr__(self) -> str:

@@ -483,6 +483,9 @@ def test_salvage(monkeypatch):
     assert left.shape == array.shape and (left[:100] == expected[:100]).all() and (left != expected).any()
     assert len(told) == 1 and any("tile" in line for line in told[0].message.lost) and told[0].filename == __file__
     assert str(aei.DamageWarning([str(n) for n in range(9)])) == "0; 1; 2; 3; 4; and 4 more"
+    # As others copy it, and processes send it.
+    for same in (copy.deepcopy(told[0].message), pickle.loads(pickle.dumps(told[0].message))):
+        assert (str(same), same.lost) == (str(told[0].message), told[0].message.lost)
     # Pillow's way to ask for it.
     with pytest.raises(OSError, match="truncated"):
         Image.open(io.BytesIO(cut))
