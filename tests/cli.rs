@@ -649,6 +649,11 @@ fn wildcards_stand_for_files() {
     }
     place.run(&["encode", "*.png", "-o", "out/"]).success();
     assert!(place.path("out/one.aei").is_file() && place.path("out/two.aei").is_file() && !place.path("out/three.aei").exists());
+    for name in ["photo1.png", "photo[1].png"] {
+        place.write(name, png(&rgb(20, 10)));
+    }
+    place.run(&["encode", "photo[1].png"]).success();
+    assert!(place.path("photo[1].aei").is_file() && !place.path("photo1.aei").exists());
     place.run(&["encode", "no*.png"]).code(3).stderr(contains("no*."));
 }
 

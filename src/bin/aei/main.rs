@@ -26,11 +26,12 @@ struct Cli {
 fn main() -> ExitCode {
     let mut command = Cli::command();
     // The long version asks for the model and the kernel: only where it is going to be printed.
-    if arguments().any(|argument| argument == "--version") {
+    let arguments = arguments();
+    if arguments.iter().any(|argument| argument == "--version") {
         let text: &'static str = long_version().leak();
         command = command.long_version(text);
     }
-    let matches = command.get_matches_from(arguments());
+    let matches = command.get_matches_from(arguments);
     match Cli::from_arg_matches(&matches) {
         // The panic has been told by then; what is left is to keep the promise about exit codes.
         Ok(cli) => panic::catch_unwind(|| cli.command.run()).unwrap_or(ExitCode::from(Cause::Internal as u8)),
@@ -39,11 +40,13 @@ fn main() -> ExitCode {
 }
 
 /// The command line. Shells of Windows leave it to programs to look for what `*.png` stands for.
-fn arguments() -> impl Iterator<Item = OsString> {
+fn arguments() -> Vec<OsString> {
+    let arguments: Vec<_> = std::env::args_os().collect();
     #[cfg(windows)]
-    let arguments = wild::args_os();
-    #[cfg(not(windows))]
-    let arguments = std::env::args_os();
+    // `photo[1].png` is a name there, and a pattern only beside those that cannot be names.
+    if arguments.iter().any(|argument| argument.as_encoded_bytes().iter().any(|byte| b"*?".contains(byte))) {
+        return wild::args_os().collect();
+    }
     arguments
 }
 
