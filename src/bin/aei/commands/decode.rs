@@ -154,12 +154,7 @@ impl Decode {
         if damage.is_none() {
             return Ok(ExitCode::SUCCESS);
         }
-        if let Some(what) = &damage.file {
-            console.warning(input, what);
-        }
-        damage.tiles.iter().for_each(|tile| console.warning(input, tile));
-        damage.alpha.iter().for_each(|alpha| console.warning(input, alpha));
-        damage.metadata.iter().for_each(|block| console.warning(input, block));
+        damage.lines().for_each(|line| console.warning(input, line));
         let lost = match damage.tiles.len() {
             0 if !damage.alpha.is_empty() => "the colours are whole".to_owned(),
             0 => "the file is damaged, but nothing of the picture is lost".to_owned(),
