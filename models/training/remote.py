@@ -5,14 +5,15 @@
     there   python remote.py add PIECE...                    take in shards, and pieces of files (or of shards); a piece may be added twice
             python remote.py start ARGUMENTS...              start train.py in a session of its own; --data and --out are added. An older run becomes
                                                              run-1 and so on, unless --continue is among the arguments
-            python remote.py watch SECONDS                   wait that long, or till the end; show the end of the log, and the GPU
+            python remote.py watch SECONDS [--collect FOLDER]   wait that long, or till the end; show the end of the log, and the GPU; then collect
             python remote.py stop                            end the run, everything saved
             python remote.py collect FOLDER [--file last.pt] [--first N]   copy log, curves and the newest ema.pt out, in pieces of 15 MB
     here    python remote.py join FOLDER FILE                put a collected file together again
 
 Everything there lies under $AEI_TRAIN_HOME (~/aei-train): data/ (which the trainer scans again every minute, so shards may come while it runs), files/ (joined
 from pieces: `start --resume files/ema.pt`, paths are from there; a checkpoint that is not there is looked for in the folder at hand), run/, log. The trainer
-outlasts the command that started it, not the machine: collect as you go. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin:
+outlasts the command that started it, not the machine: collect as you go, and let the last command be one `watch --collect`, where a machine that waits
+for its next command may be lost. `collect` copies at most 4 pieces at a time, of which `--first` says where to begin:
 ema.pt has 2, last.pt has 20 or more. All are of the file as it was when its piece 0 was collected.
 """
 from __future__ import annotations
@@ -232,6 +233,7 @@ def main(argv: list[str] | None = None) -> int:
     v.add_argument("pieces", type=Path, nargs="+")
     v = verbs.add_parser("watch")
     v.add_argument("seconds", type=float)
+    v.add_argument("--collect", type=Path, metavar="FOLDER", help="then copy log, curves and the newest ema.pt out, whether the run has ended or not")
     verbs.add_parser("stop")
     v = verbs.add_parser("collect")
     v.add_argument("out", type=Path)
@@ -248,6 +250,7 @@ def main(argv: list[str] | None = None) -> int:
             return add(a.pieces)
         elif a.verb == "watch":
             watch(a.seconds)
+            return collect(a.collect, "ema.pt", 0) if a.collect else 0
         elif a.verb == "stop":
             return stop()
         elif a.verb == "collect":

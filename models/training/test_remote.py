@@ -65,6 +65,7 @@ def test_collected_pieces_are_of_one_version(home: Path, tmp_path: Path, monkeyp
     out, run = tmp_path / "out", home / "run"
     run.mkdir(parents=True)
     assert remote.main(["collect", str(out)]) == 1 and "ema.pt is not there" in capfd.readouterr().err
+    assert remote.main(["watch", "0", "--collect", str(out)]) == 1 and "ema.pt is not there" in capfd.readouterr().err
     (run / "last.pt").write_bytes(b"1" * 4500)
     assert remote.main(["collect", str(out), "--file", "last.pt"]) == 0 and "1 more from --first 4" in capfd.readouterr().out
     (run / "last.pt").write_bytes(b"2" * 4500)
@@ -132,3 +133,5 @@ def test_a_run_from_start_to_join(home: Path, tmp_path: Path, capfd: pytest.Capt
     state = torch.load(out / "ema.pt", weights_only=True)
     assert state["config"] == CONFIG and state["step"] >= 3 and (out / "log.jsonl").exists()
     assert "not running" in capfd.readouterr().out
+    assert remote.main(["watch", "60", "--collect", str(tmp_path / "same")]) == 0  # the run has ended: no waiting
+    assert {p.name: p.read_bytes() for p in (tmp_path / "same").iterdir()} == {p.name: p.read_bytes() for p in out.iterdir() if p.name != "ema.pt"}
