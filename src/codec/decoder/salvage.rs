@@ -58,7 +58,7 @@ pub struct LostTile {
     pub x: u32,
     /// Upper edge, likewise.
     pub y: u32,
-    /// Width in pixels. Outside the tile, pixels at most 80 pixels away (with the embedded model) may differ from those of the undamaged file; others do not. Of a
+    /// Width in pixels. Outside the tile, pixels at most 112 pixels away (with the embedded model) may differ from those of the undamaged file; others do not. Of a
     /// lossless picture none does, and the tile is gray.
     pub width: u32,
     /// Height in pixels.
