@@ -115,8 +115,8 @@ fn entropy_network_backward_tells_how_parameters_change() {
                 let (above, below) = (above.at(row, column), below.at(row, column));
                 for (out, above, below, unit) in [(by_mean, above.0, below.0, units[0]), (by_index, above.1, below.1, units[1])] {
                     for (out, change) in out.iter_mut().zip(differences(above, below)) {
-                        // Small enough for what they add up to on the way back to z.
-                        *out = (f64::from(change) * unit * [256.0, 256.0, 32.0][what]).round() as i16;
+                        // Small enough for what they add up to on the way back to z, which is more where there is no context.
+                        *out = (f64::from(change) * unit * [256.0, 256.0, if step == 0 { 16.0 } else { 32.0 }][what]).round() as i16;
                         squares += f64::from(*out) * f64::from(change) * unit;
                     }
                 }

@@ -172,7 +172,7 @@ fn values_of_the_header_have_bounds() {
         Header::parse(&payload)
     };
     let h = parse(12, 4).unwrap();
-    assert_eq!((h.synthesis.n8(), h.synthesis.n16, h.synthesis.margin()), (7, 2, 6));
+    assert_eq!((h.synthesis.n8(), h.synthesis.n16, h.synthesis.margin()), (7, 4, 8));
     for blocks in 12..17 {
         assert!(parse(blocks, 0).is_ok() && parse(blocks, 16).is_ok() && parse(blocks, 17).is_err(), "{blocks}");
     }
