@@ -332,7 +332,7 @@ impl Model {
     pub(crate) fn network_bytes(&self, encoding: bool) -> u64 {
         let analysis = self.encoder.as_ref().filter(|_| encoding).map_or(0..0, |(_, records)| records.clone());
         let other = if encoding { 0..0 } else { self.synthesis_chunk.clone() };
-        (self.entropy_chunk.len() + other.len() + analysis.len()) as u64
+        (self.entropy_chunk.len() + other.len() + analysis.len() + SPARE) as u64
     }
 
     pub(crate) fn entropy(&self) -> Result<&EntropyNet> {
@@ -452,8 +452,8 @@ fn load<'a, T>(
 }
 
 /// Bytes besides a network's own: for what is in use only while it is packed, and for the small pieces with which it begins to work. Found by `tests/capi/calls.c`, where
-/// 1 MiB was too little for a synthesis of 9 MB.
-const SPARE: usize = 8 << 20;
+/// 1 MiB was too little for a synthesis of 9 MB. Estimates of memory count them.
+const SPARE: usize = 4 << 20;
 
 /// A network comes in many small pieces, of which none can fail without ending the program: so memory for all of them, and for what is in use only while they are
 /// packed, is asked for beforehand, and given back.
