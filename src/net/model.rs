@@ -328,7 +328,7 @@ impl Model {
         &self.z_index[usize::from(quality) * self.header.nz..][..self.header.nz]
     }
 
-    /// Bytes of the networks that decoding, or encoding, unpacks.
+    /// Bytes of the networks that decoding, or encoding, unpacks, and what has to be free besides.
     pub(crate) fn network_bytes(&self, encoding: bool) -> u64 {
         let analysis = self.encoder.as_ref().filter(|_| encoding).map_or(0..0, |(_, records)| records.clone());
         let other = if encoding { 0..0 } else { self.synthesis_chunk.clone() };
