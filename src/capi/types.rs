@@ -177,7 +177,7 @@ pub struct AeiEncodeOptions {
     pub effort: u32,
     /// What an effort above 0 is for: 0 the PSNR, 1 the look.
     pub tune: u32,
-    /// 1 to keep the colours of wholly transparent pixels as well as the quality keeps any, for programs that use colours without alpha.
+    /// 1 to keep the colours of transparent pixels as well as the quality keeps any, for programs that use colours without alpha.
     pub keep_invisible: u32,
     /// If not 0, the file becomes the best one of at most so many bytes, whatever `quality_index` is. This takes several times as long. Where no file is as small, the status
     /// is `AEI_STATUS_PARAMETER`.

@@ -12,5 +12,6 @@ pub(super) fn features(positions: u64, channels: usize) -> u64 {
 /// features at 1/8 while a band goes through, with the engine's pool.
 pub(super) fn transform(h: &Header, blocks: Blocks, columns: u64) -> u64 {
     let wide = h.c8.max(h.c16 / 2);
-    features(2 * columns, wide * (5 * (BAND + 2) + 3 * blocks.n8()) + OUTPUTS * 2 * BAND)
+    let blocks16 = features(columns, 3 * usize::from(blocks.n16) * h.c16);
+    features(2 * columns, wide * (5 * (BAND + 2) + 3 * blocks.n8()) + OUTPUTS * 2 * BAND) + blocks16
 }

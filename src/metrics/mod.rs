@@ -28,6 +28,7 @@ pub use bd_rate::{BdRate, bd_rate};
 pub use ms_ssim::{MS_SSIM_MIN_SIDE, decibels, ms_ssim};
 pub use psnr::{Psnr, psnr};
 
+use crate::picture::samples::Sample;
 use crate::{Channels, Error, Picture, Result, Samples};
 
 /// A picture as the measures see it: red, green and blue. Gray becomes three equal channels, so that it can be compared with a copy in colour.
@@ -54,8 +55,8 @@ impl<'a> Rgb<'a> {
         Self { width, height, samples, visible: width * height }
     }
 
-    /// Two pictures without the colours that nobody sees, of pixels that are wholly transparent in both: they do not count in the PSNR, and are the same gray in
-    /// both for the other measures. Other pixels count with their colours as they are, however transparent.
+    /// Two pictures as they are seen where they have alpha: colours over the same middle gray in both, so that a difference counts as much as its pixel is opaque,
+    /// in that picture of the two where it is more so. Pixels that are wholly transparent in both are left out of the PSNR, whose mean is over the others.
     ///
     /// # Errors
     /// [`Error::Parameter`] if the pictures differ in size.
@@ -68,10 +69,10 @@ impl<'a> Rgb<'a> {
         let (first, second) = (a.samples.to_mut().as_chunks_mut::<3>().0, b.samples.to_mut().as_chunks_mut::<3>().0);
         let mut hidden = 0;
         for (i, (a, b)) in first.iter_mut().zip(second).enumerate() {
-            if is_transparent(original, i) && is_transparent(coded, i) {
-                (*a, *b) = ([128; 3], [128; 3]);
-                hidden += 1;
-            }
+            let alpha = u32::from(opacity(original, i).max(opacity(coded, i)));
+            hidden += usize::from(alpha == 0);
+            let seen = |v: u8| ((u32::from(v) * alpha + 128 * (OPAQUE - alpha) + OPAQUE / 2) / OPAQUE) as u8;
+            (*a, *b) = (a.map(seen), b.map(seen));
         }
         (a.visible, b.visible) = (a.visible - hidden, b.visible - hidden);
         Ok((a, b))
@@ -83,13 +84,16 @@ impl<'a> Rgb<'a> {
     }
 }
 
-/// Whether a pixel of a picture with alpha is wholly transparent.
-fn is_transparent(picture: &Picture, pixel: usize) -> bool {
+/// The largest alpha of 16 bits.
+const OPAQUE: u32 = 65535;
+
+/// Alpha of a pixel of a picture that has it, as 16 bits.
+fn opacity(picture: &Picture, pixel: usize) -> u16 {
     let count = picture.channels().count();
     let alpha = pixel * count + count - 1;
     match picture.data() {
-        Samples::U8(samples) => samples[alpha] == 0,
-        Samples::U16(samples) => samples[alpha] == 0,
+        Samples::U8(samples) => samples[alpha].to_u16(),
+        Samples::U16(samples) => samples[alpha],
     }
 }
 

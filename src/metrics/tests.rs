@@ -177,6 +177,12 @@ fn what_is_invisible_in_both_does_not_count() {
     assert!((measured(&original, &coded) - expected).abs() < 1e-9);
     assert!((measured(&original, &wide) - expected).abs() < 1e-9);
     assert!(psnr(&Rgb::new(&original), &Rgb::new(&coded)).unwrap().rgb < 13.0);
+    // What differs in a translucent pixel counts as much as it is opaque in one of them: 100 at 51 of 255 is 20, of six samples that count again.
+    let translucent = |gray, alpha| picture(Channels::GrayAlpha, vec![9, 0, 50, 255, gray, alpha, 70, 0]);
+    let expected = 10.0 * (255f64.powi(2) / (400.0 * 3.0 / 6.0)).log10();
+    for (one, other) in [(51, 51), (51, 7), (0, 51)] {
+        assert!((measured(&translucent(60, one), &translucent(160, other)) - expected).abs() < 1e-9);
+    }
     // Transparent in one of them alone, or not known to be, it is seen.
     let opaque = picture(Channels::Rgba, [[200, 100, 0, 255], [50, 50, 50, 255], [60, 60, 60, 1], [70, 70, 70, 0]].concat());
     assert!(measured(&original, &opaque) < 12.0);

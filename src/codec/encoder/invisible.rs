@@ -1,9 +1,9 @@
-//! Colours of pixels that are wholly transparent (SPEC 6).
+//! Colours of pixels that are transparent, or nearly so (SPEC 6).
 //!
 //! Nobody sees them, but they have to be coded. What programs leave there, white, black, or what was cut away, makes edges and texture that cost bits. Here it is
 //! what the visible pixels around are on average: near them over few pixels, further away over many, which costs next to nothing. That is push-pull
-//! interpolation (Gortler, Grzeszczuk, Szeliski, Cohen: The Lumigraph, 1996), of opacity as the weight. Where colours go on smoothly as they are, as where a mask hides
-//! a part of a gradient, they stay.
+//! interpolation (Gortler, Grzeszczuk, Szeliski, Cohen: The Lumigraph, 1996), of opacity as the weight. What is nearly transparent changes by less than one level of 255
+//! over any background. Where colours go on smoothly as they are, as where a mask hides a part of a gradient, they stay.
 
 use crate::picture::samples::Sample;
 use crate::picture::try_filled;
@@ -11,6 +11,8 @@ use crate::{Channels, Result, SampleDepth};
 
 /// Weight of what is known for certain.
 const WHOLE: u32 = 255;
+/// Weights of pixels that may change are smaller: a quarter of opaque.
+const CLEAR: u16 = 64;
 /// Where nothing is visible at all.
 const MIDDLE: u16 = 0x8080;
 
@@ -35,13 +37,13 @@ impl Fill {
         Self { width, channels, above: Vec::new() }
     }
 
-    /// Gives the invisible pixels of the next rows other colours, if these are smoother. There is an alpha channel.
+    /// Gives the pixels of the next rows that are transparent, or nearly so, other colours, if these are smoother. There is an alpha channel.
     ///
     /// # Errors
     /// [`Error::Limits`](crate::Error::Limits) if memory runs out.
     pub(super) fn rows<S: Sample>(&mut self, samples: &mut [S]) -> Result<()> {
         let count = self.channels.count();
-        if samples.chunks_exact(count).any(is_invisible) {
+        if samples.chunks_exact(count).any(|pixel| cell(pixel).weight < CLEAR) {
             let mut filled = try_filled(samples.len(), S::default())?;
             filled.copy_from_slice(samples);
             self.fill(&mut filled)?;
@@ -77,9 +79,16 @@ impl Fill {
             coarser = finer;
         }
         for (row, line) in samples.chunks_exact_mut(self.width * count).enumerate() {
-            for (column, pixel) in line.chunks_exact_mut(count).enumerate().filter(|(_, pixel)| is_invisible(pixel)) {
-                let colour = coarser.between(row + first, column);
-                pixel[..count - 1].iter_mut().zip(colour).for_each(|(sample, v)| *sample = S::from_stored(v, SampleDepth::Sixteen));
+            for (column, pixel) in line.chunks_exact_mut(count).enumerate() {
+                let (own, room) = (cell(pixel), room(pixel[count - 1].to_u16()));
+                if own.weight >= CLEAR {
+                    continue;
+                }
+                let around = mixed(own, coarser.between(row + first, column)).colour;
+                for (c, sample) in pixel[..count - 1].iter_mut().enumerate() {
+                    let v = around[c].clamp(own.colour[c].saturating_sub(room), own.colour[c].saturating_add(room));
+                    *sample = S::from_stored(v, SampleDepth::Sixteen);
+                }
             }
         }
         Ok(())
@@ -96,11 +105,11 @@ impl Fill {
         row.checked_sub(first).map_or_else(|| self.above[column], |row| cell(&samples[(row * self.width + column) * count..][..count]))
     }
 
-    /// How much colours bend, over three pixels in a row or column of which one at least is invisible: the sum of squares.
+    /// How much colours bend, over three pixels in a row or column of which one at least may change: the sum of squares.
     fn roughness<S: Sample>(&self, samples: &[S]) -> u64 {
         let (_, rows) = self.extent(samples);
         let bend = |three: [Cell; 3]| -> u64 {
-            if three.iter().all(|cell| cell.weight > 0) {
+            if three.iter().all(|cell| cell.weight >= CLEAR) {
                 return 0;
             }
             let [a, b, c] = three.map(|cell| cell.colour.map(i64::from));
@@ -122,11 +131,13 @@ impl Fill {
     }
 }
 
-fn is_invisible<S: Sample>(pixel: &[S]) -> bool {
-    pixel.last().is_some_and(|alpha| alpha.to_u16() == 0)
+/// How much a colour with this alpha may change, all in 16 bits: less than one level of 255 is seen of it, even after rounding to 8 bits.
+fn room(alpha: u16) -> u16 {
+    const LEVEL: u32 = 257;
+    (u32::from(u16::MAX) * LEVEL).checked_div(u32::from(alpha)).map_or(u16::MAX, |most| most.saturating_sub(LEVEL).min(u32::from(u16::MAX)) as u16)
 }
 
-/// A pixel with alpha. What is nearly transparent may have any colour, and counts as little.
+/// A pixel with alpha. What is nearly transparent counts as little, of a pixel that is wholly so its colour not at all.
 fn cell<S: Sample>(pixel: &[S]) -> Cell {
     let (mut colour, alpha) = ([0; 3], pixel[pixel.len() - 1].to_u16());
     colour.iter_mut().zip(&pixel[..pixel.len() - 1]).for_each(|(v, sample)| *v = sample.to_u16());
@@ -190,19 +201,39 @@ impl Plane {
 mod tests {
     use super::*;
 
+    /// Noise whose alpha goes from nothing to a quarter and on, and what is made of it.
+    fn noise<S: Sample>(depth: SampleDepth, fill: bool) -> Vec<S> {
+        let values = (0..64 * 30 * 4u32).map(|i| {
+            let noise = i.wrapping_mul(2_654_435_761) >> 16;
+            S::from_stored(if i % 4 == 3 { (i / 4 % 64 * 300) as u16 } else { noise as u16 }, depth)
+        });
+        let mut samples: Vec<S> = values.collect();
+        if fill {
+            Fill::new(64, Channels::Rgba).rows(&mut samples).unwrap();
+        }
+        samples
+    }
+
     #[test]
     fn what_is_visible_stays() {
-        let mut samples: Vec<u8> = (0..40 * 30 * 4u32).map(|i| (i * 37 % 251) as u8).collect();
-        samples.chunks_exact_mut(4).enumerate().for_each(|(i, pixel)| pixel[3] = if i % 40 < 20 { 0 } else { pixel[3].max(1) });
-        let original = samples.clone();
-        Fill::new(40, Channels::Rgba).rows(&mut samples).unwrap();
-        let mut changed = 0;
-        for (new, old) in samples.chunks_exact(4).zip(original.chunks_exact(4)) {
-            assert_eq!(new[3], old[3]);
-            assert!(old[3] == 0 || new == old);
-            changed += usize::from(new != old);
+        fn check<S: Sample>() {
+            let (old, new) = (noise::<S>(SampleDepth::Sixteen, false), noise::<S>(SampleDepth::Sixteen, true));
+            let (mut changed, mut kept) = (0, 0);
+            for (new, old) in new.chunks_exact(4).zip(old.chunks_exact(4)) {
+                let [new, old] = [new, old].map(|pixel| [0, 1, 2, 3].map(|c| u64::from(pixel[c].to_u16())));
+                assert_eq!(new[3], old[3]);
+                for c in 0..3 {
+                    // Less than one level of 255 over any background.
+                    assert!(new[c].abs_diff(old[c]) * old[3] < 257 * 65535, "{old:?} {new:?}");
+                }
+                changed += usize::from(new != old);
+                kept += usize::from(old[3] >= 0x4000);
+                assert!(old[3] < 0x4000 || new == old);
+            }
+            assert!(changed > 1000 && kept > 200, "{changed} {kept}");
         }
-        assert!(changed > 500);
+        check::<u8>();
+        check::<u16>();
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl Encoder {
         Ok(if more < lambda(self.quality) * self.squared_error(&latents, &lossless, layout)? { lossless } else { latents })
     }
 
-    /// Mean squared error in levels of 255, of the colours in the middle of two files' pictures, over all pixels. What is invisible has none.
+    /// Mean squared error in levels of 255, of the colours in the middle of two files' pictures, over all pixels. Errors count as much as a pixel is opaque.
     fn squared_error(&self, one: &[u8], other: &[u8], layout: &Layout) -> Result<f64> {
         let (width, height) = (layout.width().min(LOOKED_AT), layout.height().min(LOOKED_AT));
         let (x, y) = ((layout.width() - width) / 2, (layout.height() - height) / 2);
@@ -227,10 +227,10 @@ impl Encoder {
         let (one, other) = (part(one)?, part(other)?);
         let (Samples::U16(a), Samples::U16(b)) = (one.data(), other.data()) else { return Ok(0.0) };
         let (count, colours) = (layout.channels().count(), layout.channels().without_alpha().count());
-        let is_visible = |pixel: &[u16]| self.keep_invisible || colours == count || pixel[colours] > 0;
         let mut sum = 0;
-        for (a, b) in a.chunks_exact(count).zip(b.chunks_exact(count)).filter(|(a, _)| is_visible(a)) {
-            sum += a.iter().zip(b).take(colours).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum::<u64>();
+        for (a, b) in a.chunks_exact(count).zip(b.chunks_exact(count)) {
+            let alpha = u64::from(if self.keep_invisible || colours == count { u16::MAX } else { a[colours] });
+            sum += a.iter().zip(b).take(colours).map(|(a, b)| (u64::from(a.abs_diff(*b)) * alpha / u64::from(u16::MAX)).pow(2)).sum::<u64>();
         }
         Ok(sum as f64 / (a.len() / count * colours) as f64 / 257f64.powi(2))
     }

@@ -207,8 +207,9 @@ impl Encoder {
         self
     }
 
-    /// Whether wholly transparent pixels keep their colours, as well as the quality keeps any. Otherwise they become what costs less; nobody sees them, unless a
-    /// program uses colours without alpha. Files without loss keep them in any case. Default: no.
+    /// Whether transparent pixels keep their colours, as well as the quality keeps any. Otherwise colours of wholly transparent ones become what costs less, and those
+    /// of others whose alpha is less than a quarter may change by what is less than one level of 255 over any background; nobody sees it, unless a program uses
+    /// colours without alpha. Files without loss keep them in any case. Default: no.
     ///
     /// ```
     /// use aei::{Encoder, Lossless, Picture};

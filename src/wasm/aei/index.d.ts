@@ -83,7 +83,7 @@ export interface EncodeOptions {
     lossless?: boolean;
     /** Whether to store a preview of about 1 KB. Default: false. */
     preview?: boolean;
-    /** Whether wholly transparent pixels keep their colours as well as the quality keeps any. Default: false. */
+    /** Whether transparent pixels keep their colours as well as the quality keeps any. Default: false. */
     keepInvisible?: boolean;
     /** Side of the tiles in pixels, a power of two from 256 to 4096. Default: 1024. */
     tileSize?: number;

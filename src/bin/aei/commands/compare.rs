@@ -15,8 +15,8 @@ use crate::paths::{self, Place};
 
 /// Say how alike two pictures are
 ///
-/// Reads .aei files, PNG, JPEG, WebP, TIFF, BMP, PNM, GIF and QOI. Prints PSNR, MS-SSIM and SSIMULACRA2 of the second picture as a copy of the first. Colours of
-/// pixels that are wholly transparent in both do not count, and colour profiles are not applied.
+/// Reads .aei files, PNG, JPEG, WebP, TIFF, BMP, PNM, GIF and QOI. Prints PSNR, MS-SSIM and SSIMULACRA2 of the second picture as a copy of the first. Where
+/// both have alpha, colours count as much as they are opaque; colour profiles are not applied.
 #[derive(Args)]
 #[command(after_help = crate::failure::exit_codes_help())]
 pub(crate) struct Compare {
