@@ -190,7 +190,7 @@ typedef struct AeiEncodeOptions {
   uint32_t effort;
   // What an effort above 0 is for: 0 the PSNR, 1 the look.
   uint32_t tune;
-  // 1 to keep the colours of wholly transparent pixels as well as the quality keeps any, for programs that use colours without alpha.
+  // 1 to keep the colours of transparent pixels as well as the quality keeps any, for programs that use colours without alpha.
   uint32_t keep_invisible;
   // If not 0, the file becomes the best one of at most so many bytes, whatever `quality_index` is. This takes several times as long. Where no file is as small, the status
   // is `AEI_STATUS_PARAMETER`.
