@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 
     #: Checkers that think of Python before 3.12 do not know of arrays that `memoryview` takes them.
     _Bytes = Union[Buffer, npt.NDArray[np.uint8]]
+else:
+    # For who asks for hints at run time, as makers of documentation and of checks do.
+    _Bytes = Union[bytes, bytearray, memoryview, npt.NDArray[np.uint8]]
+    _Decoded = Any
+    try:
+        from PIL import Image
+    except ImportError:
+
+        class Image:
+            Image = Exif = Any
+
 
 __version__ = _aei.__version__
 __all__ = ["DamageWarning", "Info", "decode", "encode", "info", "preview"]

@@ -711,3 +711,11 @@ def test_the_same_pixels_as_the_vectors_say():
         if len(digest) == 64 and name.startswith(("rgb-97", "gray-", "tiles-")):
             array = aei.decode((ROOT / "format-spec/vectors" / name).read_bytes(), upright=False)
             assert hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("pillow", [True, False])
+def test_hints_can_be_asked_for(pillow):
+    code = "" if pillow else "import sys; sys.modules['PIL'] = None; "
+    code += "import aei, typing; print(*(len(typing.get_type_hints(getattr(aei, name))) for name in aei.__all__ if name != 'DamageWarning'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["15", "8", "18", "2", "3"], done.stderr
