@@ -37,7 +37,9 @@ pub struct Rgb<'a> {
     width: usize,
     height: usize,
     samples: Cow<'a, [u8]>,
-    /// Pixels that count.
+    /// How much each pixel counts, of [`OPAQUE`]; empty where all count in full.
+    opacity: Vec<u16>,
+    /// Pixels that count at all.
     visible: usize,
 }
 
@@ -52,7 +54,7 @@ impl<'a> Rgb<'a> {
             Channels::Rgba => Cow::Owned(picture.samples().as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect()),
         };
         let (width, height) = (picture.width() as usize, picture.height() as usize);
-        Self { width, height, samples, visible: width * height }
+        Self { width, height, samples, opacity: Vec::new(), visible: width * height }
     }
 
     /// Two pictures as they are seen where they have alpha: colours over the same middle gray in both, so that a difference counts as much as its pixel is opaque,
@@ -66,26 +68,37 @@ impl<'a> Rgb<'a> {
         if !original.channels().has_alpha() || !coded.channels().has_alpha() {
             return Ok((a, b));
         }
-        let (first, second) = (a.samples.to_mut().as_chunks_mut::<3>().0, b.samples.to_mut().as_chunks_mut::<3>().0);
-        let mut hidden = 0;
-        for (i, (a, b)) in first.iter_mut().zip(second).enumerate() {
-            let alpha = u32::from(opacity(original, i).max(opacity(coded, i)));
-            hidden += usize::from(alpha == 0);
-            let seen = |v: u8| ((u32::from(v) * alpha + 128 * (OPAQUE - alpha) + OPAQUE / 2) / OPAQUE) as u8;
-            (*a, *b) = (a.map(seen), b.map(seen));
-        }
-        (a.visible, b.visible) = (a.visible - hidden, b.visible - hidden);
+        let opacity: Vec<u16> = (0..a.visible).map(|i| opacity(original, i).max(opacity(coded, i))).collect();
+        a.visible = opacity.iter().filter(|alpha| **alpha > 0).count();
+        b.visible = a.visible;
+        b.opacity.clone_from(&opacity);
+        a.opacity = opacity;
         Ok((a, b))
     }
 
-    /// One channel, as numbers.
+    /// Red, green and blue of each pixel as it is seen, 0 to 255.
+    fn pixels(&self) -> impl Iterator<Item = [f32; 3]> {
+        self.samples.as_chunks::<3>().0.iter().enumerate().map(|(i, pixel)| {
+            let part = self.part(i) as f32;
+            pixel.map(|v| if part < 1.0 { GRAY + (f32::from(v) - GRAY) * part } else { f32::from(v) })
+        })
+    }
+
+    /// How much a pixel counts, 0 to 1.
+    fn part(&self, pixel: usize) -> f64 {
+        self.opacity.get(pixel).map_or(1.0, |alpha| f64::from(*alpha) / OPAQUE)
+    }
+
+    /// One channel, as it is seen.
     fn plane(&self, channel: usize) -> Vec<f32> {
-        self.samples[channel..].iter().step_by(3).map(|v| f32::from(*v)).collect()
+        self.pixels().map(|pixel| pixel[channel]).collect()
     }
 }
 
 /// The largest alpha of 16 bits.
-const OPAQUE: u32 = 65535;
+const OPAQUE: f64 = 65535.0;
+/// What is behind pictures with alpha.
+const GRAY: f32 = 128.0;
 
 /// Alpha of a pixel of a picture that has it, as 16 bits.
 fn opacity(picture: &Picture, pixel: usize) -> u16 {
@@ -116,8 +129,7 @@ pub fn ssimulacra2(original: &Rgb<'_>, coded: &Rgb<'_>) -> Result<Option<f64>> {
         return Ok(None);
     }
     let convert = |picture: &Rgb<'_>| {
-        let (pixels, _) = picture.samples.as_chunks::<3>();
-        let data = pixels.iter().map(|pixel| pixel.map(|v| f32::from(v) / 255.0)).collect();
+        let data = picture.pixels().map(|pixel| pixel.map(|v| v / 255.0)).collect();
         ssimulacra2::Rgb::new(data, picture.width, picture.height, TransferCharacteristic::SRGB, ColorPrimaries::BT709)
             .map_err(|e| Error::Parameter(format!("SSIMULACRA2: {e}")))
     };

@@ -21,18 +21,21 @@ pub struct Psnr {
 /// [`Error::Parameter`](crate::Error::Parameter) if the pictures differ in size.
 pub fn psnr(original: &Rgb<'_>, coded: &Rgb<'_>) -> Result<Psnr> {
     check_sizes(original, coded)?;
-    let (mut rgb, mut luma) = (0u64, 0.0);
-    for (a, b) in original.samples.as_chunks::<3>().0.iter().zip(coded.samples.as_chunks::<3>().0) {
-        let mut difference = 0.0;
+    let (mut rgb, mut luma) = (0.0, 0.0);
+    for (i, (a, b)) in original.samples.as_chunks::<3>().0.iter().zip(coded.samples.as_chunks::<3>().0).enumerate() {
+        let (mut squares, mut difference) = (0, 0.0);
         for c in 0..3 {
-            let d = i64::from(a[c]) - i64::from(b[c]);
-            rgb += d.unsigned_abs().pow(2);
-            difference += LUMA[c] * d as f64;
+            let d = i32::from(a[c]) - i32::from(b[c]);
+            squares += d * d;
+            difference += LUMA[c] * f64::from(d);
         }
-        luma += difference * difference;
+        let part = original.part(i).max(coded.part(i)).powi(2);
+        // Whole numbers of doubles, and exact, where all pixels are opaque.
+        rgb += part * f64::from(squares);
+        luma += part * difference * difference;
     }
     // Where nothing counts, nothing differs.
     let pixels = original.visible.min(coded.visible).max(1) as f64;
     let from_error = |mse: f64| 10.0 * (255.0 * 255.0 / mse).log10();
-    Ok(Psnr { rgb: from_error(rgb as f64 / (3.0 * pixels)), luma: from_error(luma / pixels) })
+    Ok(Psnr { rgb: from_error(rgb / (3.0 * pixels)), luma: from_error(luma / pixels) })
 }

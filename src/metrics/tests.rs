@@ -183,6 +183,9 @@ fn what_is_invisible_in_both_does_not_count() {
     for (one, other) in [(51, 51), (51, 7), (0, 51)] {
         assert!((measured(&translucent(60, one), &translucent(160, other)) - expected).abs() < 1e-9);
     }
+    // Less than a level counts as what it is.
+    let expected = 10.0 * (255f64.powi(2) / ((10.0 * 12.0 / 255.0f64).powi(2) * 3.0 / 6.0)).log10();
+    assert!((measured(&translucent(60, 12), &translucent(70, 12)) - expected).abs() < 1e-9);
     // Transparent in one of them alone, or not known to be, it is seen.
     let opaque = picture(Channels::Rgba, [[200, 100, 0, 255], [50, 50, 50, 255], [60, 60, 60, 1], [70, 70, 70, 0]].concat());
     assert!(measured(&original, &opaque) < 12.0);

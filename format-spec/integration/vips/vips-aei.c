@@ -8,6 +8,7 @@
 
 #define EXIF_PREFIX "Exif\0" /* and a zero more: what libvips has in front of EXIF blocks, as JPEG files have, and aei has not */
 #define EXIF_PREFIX_SIZE 6
+#define MOST_PIXELS (1u << 28) /* as aei itself has it: a file of some hundred bytes may claim more */
 
 static const char *suffixes[] = {".aei", NULL};
 
@@ -30,6 +31,7 @@ typedef struct {
     AeiDecoder *decoder;
     AeiInfo info;
     guint32 depth;
+    gboolean unlimited;
 } AeiLoad;
 typedef VipsForeignLoadClass AeiLoadClass;
 static GType load_get_type(void);
@@ -61,21 +63,25 @@ static VipsForeignFlags no_flags(VipsForeignLoad *load) {
     return VIPS_FOREIGN_NONE;
 }
 
-/* EXIF with the tags that libvips makes of it; savers write what tags are there. They are made by a function that libvips keeps for its own loaders, and lets
- * modules find; where it does not any more, the block alone is there. */
+/* Tags of EXIF are fields of an image, for programs to read, change and remove. Functions of libvips that it keeps for its own loaders and savers, and lets modules
+ * find, make fields of a block (vips__exif_parse) and a block of fields (vips__exif_update); where they are not found, the block alone is there, as it was. An EXIF block
+ * that libvips cannot read is no reason for not showing a picture, or not saving it. */
+static void exif_by(const char *function, VipsImage *image) {
+    GModule *program = g_module_open(NULL, G_MODULE_BIND_LAZY);
+    union {
+        gpointer symbol;
+        int (*call)(VipsImage *);
+    } found = {NULL};
+    if (program && g_module_symbol(program, function, &found.symbol) && found.call && found.call(image)) vips_error_clear();
+    if (program) g_module_close(program);
+}
+
 static void set_exif(VipsImage *out, const uint8_t *exif, size_t length) {
     guint8 *block = g_malloc(length + EXIF_PREFIX_SIZE);
     memcpy(block, EXIF_PREFIX, EXIF_PREFIX_SIZE);
     memcpy(block + EXIF_PREFIX_SIZE, exif, length);
     vips_image_set_blob(out, VIPS_META_EXIF_NAME, (VipsCallbackFn)vips_area_free_cb, block, length + EXIF_PREFIX_SIZE);
-    GModule *program = g_module_open(NULL, G_MODULE_BIND_LAZY);
-    union {
-        gpointer symbol;
-        int (*parse)(VipsImage *);
-    } parse = {NULL};
-    if (program && g_module_symbol(program, "vips__exif_parse", &parse.symbol) && parse.parse && parse.parse(out))
-        vips_error_clear(); /* an EXIF block that libvips cannot read is no reason not to show a picture */
-    if (program) g_module_close(program);
+    exif_by("vips__exif_parse", out);
 }
 
 static int load_header(VipsForeignLoad *foreign) {
@@ -87,6 +93,7 @@ static int load_header(VipsForeignLoad *foreign) {
     AeiDecodeOptions options;
     aei_decode_options_init(&options, sizeof options);
     options.salvage = foreign->fail_on < VIPS_FAIL_ON_TRUNCATED;
+    options.max_pixels = options.max_memory = options.max_file_bytes = UINT64_MAX; /* below */
     options.progress = stop;
     options.user_data = foreign->out;
     if (aei_decoder_new(file, length, &options, &load->decoder, &why) != AEI_STATUS_OK) return fail(&why);
@@ -94,6 +101,10 @@ static int load_header(VipsForeignLoad *foreign) {
     load->info = (AeiInfo){.size = sizeof load->info};
     if (aei_decoder_info(load->decoder, &load->info, &why) != AEI_STATUS_OK) return fail(&why);
     const AeiInfo *info = &load->info;
+    if (!load->unlimited && (guint64)info->width * info->height > MOST_PIXELS) {
+        vips_error("aei", "a picture of %ux%u pixels is larger than %u, which is opened with the option unlimited", info->width, info->height, MOST_PIXELS);
+        return -1;
+    }
     load->depth = info->lossless && info->source_depth > 8 ? 16 : 8;
     gboolean gray = info->channels < 3, deep = load->depth == 16;
     vips_image_init_fields(foreign->out, (int)info->width, (int)info->height, (int)info->channels, deep ? VIPS_FORMAT_USHORT : VIPS_FORMAT_UCHAR, VIPS_CODING_NONE,
@@ -155,6 +166,7 @@ static void load_class_init(AeiLoadClass *class) {
     class->get_flags = no_flags;
     class->header = load_header;
     class->load = load_pixels;
+    VIPS_ARG_BOOL(class, "unlimited", 10, "Unlimited", "Open pictures of any size", VIPS_ARGUMENT_OPTIONAL_INPUT, G_STRUCT_OFFSET(AeiLoad, unlimited), FALSE);
 }
 
 static void load_init(AeiLoad *load) { (void)load; }
@@ -227,6 +239,7 @@ typedef struct {
     VipsForeignSave parent;
     int q, effort;
     gboolean lossless, visual, preview;
+    char *profile;
     /* What has been made, so that no file is opened before there is something to write. */
     uint8_t *file;
     size_t length;
@@ -242,17 +255,22 @@ static void save_dispose(GObject *object) {
     G_OBJECT_CLASS(save_parent_class)->dispose(object);
 }
 
-/* A piece of metadata that is to be kept, or null. */
-static const uint8_t *metadata(const VipsForeignSave *foreign, const char *name, size_t *length) {
-    const void *bytes = NULL;
-    *length = 0;
+/* Whether a kind of metadata is to be kept. */
+static gboolean keeps(const VipsForeignSave *foreign, const char *name) {
 #if VIPS_MAJOR_VERSION > 8 || VIPS_MINOR_VERSION >= 15
     gboolean icc = !strcmp(name, VIPS_META_ICC_NAME), exif = !strcmp(name, VIPS_META_EXIF_NAME);
-    gboolean keep = (foreign->keep & (icc ? VIPS_FOREIGN_KEEP_ICC : exif ? VIPS_FOREIGN_KEEP_EXIF : VIPS_FOREIGN_KEEP_XMP)) != 0;
+    return (foreign->keep & (icc ? VIPS_FOREIGN_KEEP_ICC : exif ? VIPS_FOREIGN_KEEP_EXIF : VIPS_FOREIGN_KEEP_XMP)) != 0;
 #else
-    gboolean keep = !foreign->strip;
+    (void)name;
+    return !foreign->strip;
 #endif
-    if (keep && vips_image_get_typeof(foreign->ready, name) && vips_image_get_blob(foreign->ready, name, &bytes, length)) {
+}
+
+/* A piece of metadata that an image has, or null. */
+static const uint8_t *metadata(const VipsImage *image, const char *name, size_t *length) {
+    const void *bytes = NULL;
+    *length = 0;
+    if (vips_image_get_typeof(image, name) && vips_image_get_blob(image, name, &bytes, length)) {
         vips_error_clear();
         *length = 0;
     }
@@ -263,7 +281,7 @@ static int save_build(VipsObject *object) {
     AeiSave *save = (AeiSave *)object;
     VipsForeignSave *foreign = (VipsForeignSave *)object;
     if (VIPS_OBJECT_CLASS(save_parent_class)->build(object)) return -1;
-    VipsImage **t = (VipsImage **)vips_object_local_array(object, 1);
+    VipsImage **t = (VipsImage **)vips_object_local_array(object, 2);
     VipsImage *ready = foreign->ready;
     /* 16 bits are those of colours with 16 bits, not large numbers in others. */
     if (ready->BandFmt == VIPS_FORMAT_USHORT && ready->Type != VIPS_INTERPRETATION_RGB16 && ready->Type != VIPS_INTERPRETATION_GREY16) {
@@ -274,7 +292,23 @@ static int save_build(VipsObject *object) {
         vips_error("aei", "pictures have 1 to 4 bands, this one has %d", ready->Bands);
         return -1;
     }
-    if (vips_image_wio_input(ready)) return -1;
+    if (vips_image_wio_input(ready) || vips_copy(ready, &t[1], NULL)) return -1;
+    VipsImage *described = t[1]; /* whose metadata may be changed; the pixels are in memory of the other */
+    static const char *kinds[] = {VIPS_META_ICC_NAME, VIPS_META_XMP_NAME, VIPS_META_EXIF_NAME};
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (!keeps(foreign, kinds[i])) vips_image_remove(described, kinds[i]);
+    if (vips_image_get_typeof(described, VIPS_META_EXIF_NAME)) exif_by("vips__exif_update", described);
+#if VIPS_MAJOR_VERSION == 8 && VIPS_MINOR_VERSION < 15 /* later ones do that by themselves */
+    if (save->profile) {
+        VipsBlob *profile;
+        if (vips_profile_load(save->profile, &profile, NULL)) return -1;
+        vips_image_remove(described, VIPS_META_ICC_NAME);
+        if (profile) { /* none for "none" */
+            vips_image_set_blob_copy(described, VIPS_META_ICC_NAME, VIPS_AREA(profile)->data, VIPS_AREA(profile)->length);
+            vips_area_unref(VIPS_AREA(profile));
+        }
+    }
+#endif
     AeiEncodeOptions options;
     aei_encode_options_init(&options, sizeof options);
     options.quality_index = (uint32_t)((save->q * 63 + 50) / 100); /* per cent, as of `aei encode -q` */
@@ -282,12 +316,12 @@ static int save_build(VipsObject *object) {
     options.lossless = save->lossless;
     options.tune = save->visual;
     options.preview = save->preview;
-    options.orientation = (uint32_t)vips_image_get_orientation(ready);
+    options.orientation = (uint32_t)vips_image_get_orientation(described);
     options.progress = stop;
     options.user_data = foreign->in;
-    options.icc = metadata(foreign, VIPS_META_ICC_NAME, &options.icc_length);
-    options.xmp = metadata(foreign, VIPS_META_XMP_NAME, &options.xmp_length);
-    options.exif = metadata(foreign, VIPS_META_EXIF_NAME, &options.exif_length);
+    options.icc = metadata(described, VIPS_META_ICC_NAME, &options.icc_length);
+    options.xmp = metadata(described, VIPS_META_XMP_NAME, &options.xmp_length);
+    options.exif = metadata(described, VIPS_META_EXIF_NAME, &options.exif_length);
     if (options.exif_length >= EXIF_PREFIX_SIZE && !memcmp(options.exif, EXIF_PREFIX, EXIF_PREFIX_SIZE)) {
         options.exif += EXIF_PREFIX_SIZE;
         options.exif_length -= EXIF_PREFIX_SIZE;
@@ -327,6 +361,9 @@ static void save_class_init(AeiSaveClass *class) {
     VIPS_ARG_BOOL(class, "lossless", 12, "Lossless", "Store samples as they are", VIPS_ARGUMENT_OPTIONAL_INPUT, G_STRUCT_OFFSET(AeiSave, lossless), FALSE);
     VIPS_ARG_BOOL(class, "visual", 13, "Visual", "Spend the effort on the look instead of the PSNR", VIPS_ARGUMENT_OPTIONAL_INPUT, G_STRUCT_OFFSET(AeiSave, visual), FALSE);
     VIPS_ARG_BOOL(class, "preview", 14, "Preview", "Store a preview of about 1 KB", VIPS_ARGUMENT_OPTIONAL_INPUT, G_STRUCT_OFFSET(AeiSave, preview), FALSE);
+#if VIPS_MAJOR_VERSION == 8 && VIPS_MINOR_VERSION < 15
+    VIPS_ARG_STRING(class, "profile", 15, "Profile", "Colour profile to store instead", VIPS_ARGUMENT_OPTIONAL_INPUT, G_STRUCT_OFFSET(AeiSave, profile), NULL);
+#endif
 }
 
 static void save_init(AeiSave *save) { save->q = 60; }

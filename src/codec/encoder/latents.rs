@@ -72,7 +72,7 @@ impl<'a, S: Sample, F: RowSource<S>> LatentRows<'a, S, F> {
         })
     }
 
-    /// Colours of wholly transparent pixels become what costs least.
+    /// Colours of transparent and nearly transparent pixels become what costs least, as [`Fill`] has it.
     pub(super) fn fill_invisible(mut self) -> Self {
         self.fill = self.layout.channels().has_alpha().then(|| Fill::new(self.layout.width() as usize, self.layout.channels()));
         self

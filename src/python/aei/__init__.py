@@ -148,7 +148,8 @@ def encode(
     psnr, ssimulacra2: in place of a quality, the smallest file whose decoded picture has at least this PSNR over red, green and blue in decibels, or this score of
     SSIMULACRA2, of which 100 is the best. It takes several times as long, too, and for SSIMULACRA2 150 bytes of memory a pixel. What cannot be reached is a
     ValueError.
-    keep_invisible: whether transparent pixels keep their colours, which nobody sees, as well as the quality keeps any. Otherwise they become what costs least.
+    keep_invisible: whether transparent pixels keep their colours as well as the quality keeps any. Otherwise those of wholly transparent ones become what costs
+    least, and those of nearly transparent ones change by less than one level over any background.
     """
     given = {what: _block(block, what) for what, block in (("icc", icc), ("exif", exif), ("xmp", xmp)) if block is not _OF_THE_IMAGE}
     found: dict[str, Any] = {}

@@ -45,7 +45,8 @@ pub(crate) struct Encode {
     /// What an effort above 0 is for: visual gives smaller files of the same look (SSIMULACRA2, MS-SSIM), with less of a gain in PSNR
     #[arg(long, value_name = "WHAT", default_value = "psnr")]
     tune: TuneFor,
-    /// Keep the colours of transparent pixels as well as all others, for programs that use colours without alpha; otherwise they become what costs less
+    /// Keep the colours of transparent pixels as well as all others, for programs that use colours without alpha; otherwise those of wholly transparent ones become what
+    /// costs less, and those of nearly transparent ones change by less than one level over any background
     #[arg(long)]
     keep_invisible: bool,
     /// Whole file of at most this size, and as close to it as can be; K, M and G stand for KiB, MiB and GiB
