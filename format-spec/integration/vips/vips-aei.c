@@ -76,12 +76,17 @@ static void exif_by(const char *function, VipsImage *image) {
     if (program) g_module_close(program);
 }
 
-static void set_exif(VipsImage *out, const uint8_t *exif, size_t length) {
-    guint8 *block = g_malloc(length + EXIF_PREFIX_SIZE);
+static int set_exif(VipsImage *out, const uint8_t *exif, size_t length) {
+    guint8 *block = g_try_malloc(length + EXIF_PREFIX_SIZE);
+    if (!block) {
+        vips_error("aei", "there is not enough memory for an EXIF block of %zu bytes", length);
+        return -1;
+    }
     memcpy(block, EXIF_PREFIX, EXIF_PREFIX_SIZE);
     memcpy(block + EXIF_PREFIX_SIZE, exif, length);
     vips_image_set_blob(out, VIPS_META_EXIF_NAME, (VipsCallbackFn)vips_area_free_cb, block, length + EXIF_PREFIX_SIZE);
     exif_by("vips__exif_parse", out);
+    return 0;
 }
 
 static int load_header(VipsForeignLoad *foreign) {
@@ -93,7 +98,7 @@ static int load_header(VipsForeignLoad *foreign) {
     AeiDecodeOptions options;
     aei_decode_options_init(&options, sizeof options);
     options.salvage = foreign->fail_on < VIPS_FAIL_ON_TRUNCATED;
-    options.max_pixels = options.max_memory = options.max_file_bytes = UINT64_MAX; /* below */
+    if (load->unlimited) options.max_pixels = options.max_memory = options.max_file_bytes = UINT64_MAX;
     options.progress = stop;
     options.user_data = foreign->out;
     if (aei_decoder_new(file, length, &options, &load->decoder, &why) != AEI_STATUS_OK) return fail(&why);
@@ -101,6 +106,7 @@ static int load_header(VipsForeignLoad *foreign) {
     load->info = (AeiInfo){.size = sizeof load->info};
     if (aei_decoder_info(load->decoder, &load->info, &why) != AEI_STATUS_OK) return fail(&why);
     const AeiInfo *info = &load->info;
+    /* Pixels are counted when they are decoded, which is late for who opens a file. */
     if (!load->unlimited && (guint64)info->width * info->height > MOST_PIXELS) {
         vips_error("aei", "a picture of %ux%u pixels is larger than %u, which is opened with the option unlimited", info->width, info->height, MOST_PIXELS);
         return -1;
@@ -117,8 +123,8 @@ static int load_header(VipsForeignLoad *foreign) {
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
         const uint8_t *bytes;
         if (aei_decoder_metadata(load->decoder, kinds[i].kind, &bytes, &length, &why) != AEI_STATUS_OK) return fail(&why);
-        if (length && kinds[i].kind == AEI_METADATA_EXIF) set_exif(foreign->out, bytes, length);
-        else if (length) vips_image_set_blob_copy(foreign->out, kinds[i].name, bytes, length);
+        if (length && kinds[i].kind == AEI_METADATA_EXIF && set_exif(foreign->out, bytes, length)) return -1;
+        if (length && kinds[i].kind != AEI_METADATA_EXIF) vips_image_set_blob_copy(foreign->out, kinds[i].name, bytes, length);
     }
     vips_image_set_int(foreign->out, VIPS_META_ORIENTATION, (int)info->orientation); /* an EXIF block has been set to 1 */
     return vips_image_pipelinev(foreign->out, VIPS_DEMAND_STYLE_THINSTRIP, NULL);
