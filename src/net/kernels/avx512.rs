@@ -4,6 +4,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::avx2::gate;
 use super::pack::Line;
@@ -16,12 +17,12 @@ const TILE: usize = 12;
 const CACHED: usize = 1 << 16;
 
 /// What does not change from tile to tile.
-struct Job<'a> {
-    layer: &'a Dense,
-    input: &'a [Segment<'a>],
-    out: *mut i16,
-    out_stride: usize,
-    epilogue: Epilogue,
+pub(super) struct Job<'a> {
+    pub(super) layer: &'a Dense,
+    pub(super) input: &'a [Segment<'a>],
+    pub(super) out: *mut i16,
+    pub(super) out_stride: usize,
+    pub(super) epilogue: Epilogue,
 }
 
 /// `acc + w[0] * x[0] + w[1] * x[1]` in each 32-bit lane.
@@ -50,6 +51,30 @@ fn join(first: __m512i, second: __m512i) -> __m512i {
     _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packs_epi32(first, second))
 }
 
+/// Stores the sums of `BLOCKS` neighbouring blocks, shifted, at one position, where the first of them begins (with a gate, where their product does).
+///
+/// # Safety
+/// `out` must have room for the results. A gate takes two blocks.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+pub(super) unsafe fn store<const BLOCKS: usize>(sums: [__m512i; BLOCKS], out: *mut i16, epilogue: Epilogue) {
+    let result = join(sums[0], sums[BLOCKS - 1]);
+    // SAFETY: the mask leaves out the block that does not exist; the rest is the caller's.
+    unsafe {
+        let mask = if BLOCKS == 2 { !0 } else { 0xFFFF };
+        let result = match epilogue {
+            Epilogue::Gate(fraction) => {
+                let (a, b) = (_mm512_castsi512_si256(result), _mm512_extracti64x4_epi64::<1>(result));
+                return _mm256_storeu_epi16(out, gate(a, b, fraction));
+            }
+            Epilogue::Leaky => _mm512_max_epi16(result, _mm512_srai_epi16::<3>(result)),
+            Epilogue::Add => _mm512_adds_epi16(result, _mm512_maskz_loadu_epi16(mask, out)),
+            Epilogue::Store => result,
+        };
+        _mm512_mask_storeu_epi16(out, mask, result);
+    }
+}
+
 /// Defines a kernel: its name, its instruction-set extensions and its way to multiply and add.
 macro_rules! kernel {
     ($kernel:ident, $name:literal, $module:ident, $features:literal, [$($feature:tt),*], $multiply_add:ident) => {
@@ -71,7 +96,7 @@ macro_rules! kernel {
                 check_dense(layer, input, positions, out, out_stride, epilogue);
                 let job = Job { layer, input, out: out.as_mut_ptr(), out_stride, epilogue };
                 // SAFETY: `self` exists, so the processor has the features. The sizes have just been checked.
-                unsafe { $module::dense(&job, positions) }
+                unsafe { $module::dense(&job, 0..positions) }
             }
 
             fn depthwise(&self, layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &mut [i16]) {
@@ -81,17 +106,17 @@ macro_rules! kernel {
             }
         }
 
-        mod $module {
+        pub(super) mod $module {
             use super::*;
 
             /// # Safety
-            /// `job` must have passed [`check_dense`] with this number of positions.
+            /// `job` must have passed [`check_dense`] with `positions.end` positions or more.
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn dense(job: &Job<'_>, positions: usize) {
+            pub(in super::super) unsafe fn dense(job: &Job<'_>, positions: Range<usize>) {
                 let blocks = job.layer.outputs / BLOCK;
                 let chunk = (CACHED / (2 * job.layer.inputs.max(1))).next_multiple_of(TILE);
-                for start in (0..positions).step_by(chunk) {
-                    let chunk = start..positions.min(start + chunk);
+                for start in positions.clone().step_by(chunk) {
+                    let chunk = start..positions.end.min(start + chunk);
                     for block in (0..blocks / 2).map(|half| 2 * half) {
                         // SAFETY: the positions and blocks exist.
                         groups(chunk.clone(), TILE, |first, size| unsafe { tiles::<2>(job, first, size, block) });
@@ -136,7 +161,7 @@ macro_rules! kernel {
                 let layer = job.layer;
                 let pairs = layer.inputs / 2;
                 // SAFETY: biases and shifts are as many as outputs; lines as many as pairs times blocks; the parts of the input hold the pairs.
-                let (mut acc, shift) = unsafe {
+                let (acc, shift) = unsafe {
                     let bias = layer.bias.as_ptr().add(block * BLOCK);
                     let shift = layer.shift.as_ptr().add(block * BLOCK);
                     let shift: [__m512i; BLOCKS] = std::array::from_fn(|b| _mm512_loadu_epi32(shift.add(b * BLOCK)));
@@ -158,33 +183,12 @@ macro_rules! kernel {
                     }
                     (acc, shift)
                 };
-                for acc in &mut acc {
-                    for (acc, shift) in acc.iter_mut().zip(shift) {
-                        *acc = _mm512_srav_epi32(*acc, shift);
-                    }
-                }
                 // SAFETY: the output holds `epilogue.width(outputs)` numbers at `out_stride` times each position.
                 unsafe {
-                    if let Epilogue::Gate(fraction) = job.epilogue {
-                        let out = job.out.add(first * job.out_stride + block / 2 * BLOCK);
-                        for (n, acc) in acc.iter().enumerate() {
-                            let result = join(acc[0], acc[BLOCKS - 1]);
-                            let (a, b) = (_mm512_castsi512_si256(result), _mm512_extracti64x4_epi64::<1>(result));
-                            _mm256_storeu_epi16(out.add(n * job.out_stride), gate(a, b, fraction));
-                        }
-                        return;
-                    }
-                    let out = job.out.add(first * job.out_stride + block * BLOCK);
+                    let out = job.out.add(first * job.out_stride + job.epilogue.width(block * BLOCK));
                     for (n, acc) in acc.iter().enumerate() {
-                        let out = out.add(n * job.out_stride);
-                        let mask = if BLOCKS == 2 { !0 } else { 0xFFFF };
-                        let result = join(acc[0], acc[BLOCKS - 1]);
-                        let result = match job.epilogue {
-                            Epilogue::Leaky => _mm512_max_epi16(result, _mm512_srai_epi16::<3>(result)),
-                            Epilogue::Add => _mm512_adds_epi16(result, _mm512_maskz_loadu_epi16(mask, out)),
-                            _ => result,
-                        };
-                        _mm512_mask_storeu_epi16(out, mask, result);
+                        let sums = std::array::from_fn(|b| _mm512_srav_epi32(acc[b], shift[b]));
+                        store::<BLOCKS>(sums, out.add(n * job.out_stride), job.epilogue);
                     }
                 }
             }
@@ -192,7 +196,7 @@ macro_rules! kernel {
             /// # Safety
             /// The arguments must have passed [`check_depthwise`].
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn depthwise(layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &mut [i16]) {
+            pub(in super::super) unsafe fn depthwise(layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &mut [i16]) {
                 let channels = layer.channels;
                 let zero = _mm512_setzero_si512();
                 for first in (0..channels).step_by(2 * BLOCK) {

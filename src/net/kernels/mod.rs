@@ -4,6 +4,9 @@
 //! [`scalar`]; the tests hold them to it. Accumulators wrap modulo 2^32: R4.1, checked when a model is loaded, excludes overflow, and wrapping makes
 //! the result independent of the order of summation whatever the numbers.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[allow(unsafe_code)]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod avx2;
@@ -78,6 +81,12 @@ pub(crate) trait Kernel: Send + Sync {
 /// The kernels that this machine can run, the fastest first.
 pub(crate) fn available() -> Vec<&'static dyn Kernel> {
     let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        use std::sync::LazyLock;
+        static AMX: LazyLock<Option<amx::Amx>> = LazyLock::new(amx::Amx::new);
+        kernels.extend(AMX.as_ref().map(|kernel| kernel as &dyn Kernel));
+    }
     #[cfg(target_arch = "x86_64")]
     {
         use std::sync::LazyLock;
