@@ -13,14 +13,16 @@ use super::tensor::Tensor;
 use crate::picture::try_filled;
 use crate::{Error, Result};
 
-/// Positions that one call of a kernel gets: enough that weights are read seldom, few enough that the inputs stay in the cache.
-const POSITIONS: usize = 96;
+/// Positions that one call of a kernel gets where several threads share them: enough that weights are read seldom, few enough that there is one for each thread.
+const SHARED: usize = 96;
 
 /// How to compute: the kernel, whether to use several threads, and memory for features, which is used over and over.
 pub(crate) struct Engine {
     pub(crate) kernel: &'static dyn Kernel,
     /// Several threads within an operation. Off where the caller runs several tiles at once: nesting would let one thread begin tile after tile.
     parallel: bool,
+    /// Positions that one call of the kernel gets.
+    positions: usize,
     pool: Mutex<Vec<Vec<i16>>>,
 }
 
@@ -31,7 +33,9 @@ impl Engine {
     }
 
     pub(crate) fn with_kernel(kernel: &'static dyn Kernel, parallel: bool) -> Self {
-        Self { kernel, parallel: parallel && rayon::current_num_threads() > 1, pool: Mutex::default() }
+        let parallel = parallel && rayon::current_num_threads() > 1;
+        let positions = if parallel { SHARED } else { kernel.positions() };
+        Self { kernel, parallel, positions, pool: Mutex::default() }
     }
 
     /// A tensor whose numbers are anything: the caller writes them all.
@@ -73,14 +77,26 @@ impl Engine {
         }
     }
 
+    /// Calls `f` with each piece of `len` numbers of `a` and the same of `b`.
+    fn pairs_of_pieces<T: Send>(&self, a: &mut [T], b: &mut [T], len: usize, f: impl Fn(&mut [T], &mut [T]) + Send + Sync) {
+        if a.is_empty() {
+            return;
+        }
+        if self.parallel {
+            a.par_chunks_mut(len).zip(b.par_chunks_mut(len)).for_each(|(a, b)| f(a, b));
+        } else {
+            a.chunks_mut(len).zip(b.chunks_mut(len)).for_each(|(a, b)| f(a, b));
+        }
+    }
+
     /// R5.1 at every position; the inputs are the channels of `parts`, one behind the other.
     pub(crate) fn dense_into(&self, layer: &Dense, parts: &[&Tensor], out: &mut Tensor, epilogue: Epilogue) {
         let width = out.channels();
-        self.pieces(out.data_mut(), POSITIONS * width, |i, piece| {
+        self.pieces(out.data_mut(), self.positions * width, |i, piece| {
             let segments: [Segment<'_>; 2] = std::array::from_fn(|k| {
                 let part = parts.get(k).copied();
                 let len = part.map_or(0, Tensor::channels);
-                Segment { data: part.map_or(&[][..], |p| &p.data()[i * POSITIONS * len..]), stride: len, len }
+                Segment { data: part.map_or(&[][..], |p| &p.data()[i * self.positions * len..]), stride: len, len }
             });
             self.kernel.dense(layer, &segments[..parts.len()], piece.len() / width, piece, width, epilogue);
         });
@@ -109,7 +125,7 @@ impl Engine {
     /// R5.6 in place.
     pub(super) fn gain(&self, gain: &Gain, quality: u8, x: &mut Tensor) {
         let channels = x.channels();
-        self.pieces(x.data_mut(), POSITIONS * channels, |_, piece| {
+        self.pieces(x.data_mut(), self.positions * channels, |_, piece| {
             let mut scaled = vec![0; channels];
             for position in piece.chunks_exact_mut(channels) {
                 scaled.iter_mut().zip(gain.apply(quality, 0, position)).for_each(|(s, x)| *s = sat16(x));
@@ -194,7 +210,7 @@ impl BlockStage<'_> {
         let branch = engine.join(self.branch.take(), branch)?;
         let above = usize::from(self.above);
         let rows = if last { x.rows() } else { x.rows() - 1 };
-        let depth = engine.depthwise(&self.block.depth, &branch, above, rows)?;
+        let mut depth = engine.depthwise(&self.block.depth, &branch, above, rows)?;
         if !last {
             self.features = Some(x.rows_from(engine, rows, 1)?);
             let keep = branch.rows().min(2);
@@ -203,12 +219,26 @@ impl BlockStage<'_> {
         }
         engine.recycle(branch);
         x = first_rows(x, rows)?;
-        engine.dense_into(&self.block.out, &[&depth], &mut x, Epilogue::Add);
+        self.branches(engine, &mut x, &mut depth);
         engine.recycle(depth);
-        let gated = engine.dense(&self.block.gate, &[&x], Epilogue::Gate(self.block.gate_fraction))?;
-        engine.dense_into(&self.block.mix, &[&gated], &mut x, Epilogue::Add);
-        engine.recycle(gated);
         Ok(x)
+    }
+}
+
+impl BlockStage<'_> {
+    /// What comes behind the 3x3 layer, whose result `depth` is written over. A few positions at a time go through all of it, while they are in the cache.
+    fn branches(&self, engine: &Engine, x: &mut Tensor, depth: &mut Tensor) {
+        let Block { out, gate, mix, gate_fraction, .. } = self.block;
+        let (kernel, width) = (engine.kernel, x.channels());
+        fn all(data: &[i16], width: usize) -> Segment<'_> {
+            Segment { data, stride: width, len: width }
+        }
+        engine.pairs_of_pieces(x.data_mut(), depth.data_mut(), engine.positions * width, |x, branch| {
+            let positions = x.len() / width;
+            kernel.dense(out, &[all(branch, width)], positions, x, width, Epilogue::Add);
+            kernel.dense(gate, &[all(x, width)], positions, branch, width, Epilogue::Gate(*gate_fraction));
+            kernel.dense(mix, &[all(branch, width)], positions, x, width, Epilogue::Add);
+        });
     }
 }
 

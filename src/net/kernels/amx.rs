@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::avx512::{Job, store, vnni};
+use super::avx512::{Job, store, store_gated, vnni};
 use super::{BLOCK, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise};
 
 /// Positions and outputs of a tile of sums, and rows of any tile.
@@ -22,7 +22,7 @@ const INPUTS: usize = 64;
 const FEWEST: usize = 5;
 
 /// Input that is worked on at a time for all outputs, in bytes.
-const CACHED: usize = 1 << 16;
+const CACHED: usize = 1 << 18;
 
 /// A row of a tile.
 #[derive(Clone, Copy)]
@@ -107,6 +107,11 @@ impl Kernel for Amx {
         "amx"
     }
 
+    /// More than others: the weights are cut into bytes at each call.
+    fn positions(&self) -> usize {
+        384
+    }
+
     fn dense(&self, layer: &Dense, input: &[Segment<'_>], positions: usize, out: &mut [i16], out_stride: usize, epilogue: Epilogue) {
         check_dense(layer, input, positions, out, out_stride, epilogue);
         let job = Job { layer, input, out: out.as_mut_ptr(), out_stride, epilogue };
@@ -145,6 +150,7 @@ unsafe fn dense(job: &Job<'_>, positions: usize, scratch: &mut Scratch) -> Optio
     scratch.reserve(groups * depth, 2 * depth)?;
     let (input, weights) = (&mut scratch.input[..groups * depth], &mut scratch.weights[..2 * depth]);
     let tiles = Tiles::configure();
+    let mut sums = [const { Sums([ZERO; 4]) }; 2];
     for start in (0..positions).step_by(chunk) {
         let chunk = start..positions.min(start + chunk);
         // SAFETY: the positions exist, and all parts but the last are of multiples of 64 inputs.
@@ -162,10 +168,10 @@ unsafe fn dense(job: &Job<'_>, positions: usize, scratch: &mut Scratch) -> Optio
                 let at = first..chunk.end.min(first + ROWS);
                 // SAFETY: the positions and blocks exist; a gate's blocks are even in number.
                 unsafe {
-                    match blocks {
-                        2 => finish(job, at, block, [tiles.multiply(input, &weights[..depth]), tiles.multiply(input, &weights[depth..])]),
-                        _ => finish(job, at, block, [tiles.multiply(input, &weights[..depth])]),
+                    for (weights, sums) in weights.chunks_exact(depth).zip(&mut sums[..blocks]) {
+                        tiles.multiply(input, weights, sums);
                     }
+                    if blocks == 2 { finish::<2>(job, at, block, &sums) } else { finish::<1>(job, at, block, &sums) }
                 }
             }
         }
@@ -271,9 +277,8 @@ impl Tiles {
 
     /// Sums over all inputs.
     #[inline]
-    fn multiply(&self, input: &[Bytes], weights: &[Bytes]) -> Sums {
+    fn multiply(&self, input: &[Bytes], weights: &[Bytes], sums: &mut Sums) {
         assert!(input.len() == weights.len() && !input.is_empty());
-        let mut sums = std::mem::MaybeUninit::<Sums>::uninit();
         // SAFETY: the tiles are configured while `self` exists. The loop reads as many pairs of tiles as both slices have, and writes the four tiles of `sums`.
         // Nothing else uses the tile registers, so none has to live beyond this.
         unsafe {
@@ -303,11 +308,10 @@ impl Tiles {
                 w = inout(reg) weights.as_ptr() => _,
                 left = inout(reg) input.len() => _,
                 stride = in(reg) 64_usize,
-                sums = in(reg) sums.as_mut_ptr(),
+                sums = in(reg) &raw mut *sums,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack)
             );
-            sums.assume_init()
         }
     }
 }
@@ -325,7 +329,7 @@ impl Drop for Tiles {
 /// `job` must have passed [`check_dense`] with `positions.end` positions or more, and the layer must have `block + BLOCKS` blocks or more, for a gate two of them.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-unsafe fn finish<const BLOCKS: usize>(job: &Job<'_>, positions: Range<usize>, block: usize, sums: [Sums; BLOCKS]) {
+unsafe fn finish<const BLOCKS: usize>(job: &Job<'_>, positions: Range<usize>, block: usize, sums: &[Sums; 2]) {
     let layer = job.layer;
     // SAFETY: biases and shifts are as many as outputs; a tile has as many rows as there are positions or more; the output holds `epilogue.width(outputs)`
     // numbers at `out_stride` times each position.
@@ -334,13 +338,17 @@ unsafe fn finish<const BLOCKS: usize>(job: &Job<'_>, positions: Range<usize>, bl
         let (bias, shift) = (numbers(&layer.bias), numbers(&layer.shift));
         let out = job.out.add(positions.start * job.out_stride + job.epilogue.width(block * BLOCK));
         for n in 0..positions.len() {
-            let sums = std::array::from_fn(|b| {
+            let sums: [__m512i; BLOCKS] = std::array::from_fn(|b| {
                 let [upper, middle, also_middle, lower] = std::array::from_fn(|k| _mm512_load_si512((&raw const sums[b].0[k][n]).cast()));
                 let middle = _mm512_slli_epi32::<8>(_mm512_add_epi32(middle, also_middle));
                 let sum = _mm512_add_epi32(_mm512_add_epi32(bias[b], lower), _mm512_add_epi32(middle, _mm512_slli_epi32::<16>(upper)));
                 _mm512_srav_epi32(sum, shift[b])
             });
-            store::<BLOCKS>(sums, out.add(n * job.out_stride), job.epilogue);
+            let (sums, out) = ([sums[0], sums[BLOCKS - 1]], out.add(n * job.out_stride));
+            match job.epilogue {
+                Epilogue::Gate(fraction) => store_gated(sums, out, fraction),
+                epilogue => store::<BLOCKS>(sums, out, epilogue),
+            }
         }
     }
 }

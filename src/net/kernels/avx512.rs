@@ -47,32 +47,41 @@ fn multiply_add_vnni(mut acc: __m512i, weights: __m512i, input: __m512i) -> __m5
 /// Saturates two blocks to 16 bits and puts them one behind the other.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn join(first: __m512i, second: __m512i) -> __m512i {
-    _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packs_epi32(first, second))
+fn join(blocks: [__m512i; 2]) -> __m512i {
+    _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packs_epi32(blocks[0], blocks[1]))
 }
 
-/// Stores the sums of `BLOCKS` neighbouring blocks, shifted, at one position, where the first of them begins (with a gate, where their product does).
+/// Stores the sums, shifted, of a block at one position, or of two that are neighbours.
 ///
 /// # Safety
-/// `out` must have room for the results. A gate takes two blocks.
+/// `out` must have room for them. The epilogue must not be a gate.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-pub(super) unsafe fn store<const BLOCKS: usize>(sums: [__m512i; BLOCKS], out: *mut i16, epilogue: Epilogue) {
-    let result = join(sums[0], sums[BLOCKS - 1]);
+pub(super) unsafe fn store<const BLOCKS: usize>(sums: [__m512i; 2], out: *mut i16, epilogue: Epilogue) {
+    let mask = if BLOCKS == 2 { !0 } else { 0xFFFF };
+    let result = join(sums);
     // SAFETY: the mask leaves out the block that does not exist; the rest is the caller's.
     unsafe {
-        let mask = if BLOCKS == 2 { !0 } else { 0xFFFF };
         let result = match epilogue {
-            Epilogue::Gate(fraction) => {
-                let (a, b) = (_mm512_castsi512_si256(result), _mm512_extracti64x4_epi64::<1>(result));
-                return _mm256_storeu_epi16(out, gate(a, b, fraction));
-            }
             Epilogue::Leaky => _mm512_max_epi16(result, _mm512_srai_epi16::<3>(result)),
             Epilogue::Add => _mm512_adds_epi16(result, _mm512_maskz_loadu_epi16(mask, out)),
-            Epilogue::Store => result,
+            _ => result,
         };
         _mm512_mask_storeu_epi16(out, mask, result);
     }
+}
+
+/// Stores what a gate makes of the sums of two blocks, shifted, at one position.
+///
+/// # Safety
+/// `out` must have room for one block.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+pub(super) unsafe fn store_gated(sums: [__m512i; 2], out: *mut i16, fraction: u32) {
+    let result = join(sums);
+    let (a, b) = (_mm512_castsi512_si256(result), _mm512_extracti64x4_epi64::<1>(result));
+    // SAFETY: this is the caller's.
+    unsafe { _mm256_storeu_epi16(out, gate(a, b, fraction)) };
 }
 
 /// Defines a kernel: its name, its instruction-set extensions and its way to multiply and add.
@@ -161,7 +170,7 @@ macro_rules! kernel {
                 let layer = job.layer;
                 let pairs = layer.inputs / 2;
                 // SAFETY: biases and shifts are as many as outputs; lines as many as pairs times blocks; the parts of the input hold the pairs.
-                let (acc, shift) = unsafe {
+                let (mut acc, shift) = unsafe {
                     let bias = layer.bias.as_ptr().add(block * BLOCK);
                     let shift = layer.shift.as_ptr().add(block * BLOCK);
                     let shift: [__m512i; BLOCKS] = std::array::from_fn(|b| _mm512_loadu_epi32(shift.add(b * BLOCK)));
@@ -183,12 +192,23 @@ macro_rules! kernel {
                     }
                     (acc, shift)
                 };
+                for acc in &mut acc {
+                    for (acc, shift) in acc.iter_mut().zip(shift) {
+                        *acc = _mm512_srav_epi32(*acc, shift);
+                    }
+                }
                 // SAFETY: the output holds `epilogue.width(outputs)` numbers at `out_stride` times each position.
                 unsafe {
                     let out = job.out.add(first * job.out_stride + job.epilogue.width(block * BLOCK));
+                    // Two loops that are small enough to be unrolled: otherwise the sums would not be in registers, not even while they are added up.
+                    if let Epilogue::Gate(fraction) = job.epilogue {
+                        for (n, acc) in acc.iter().enumerate() {
+                            store_gated([acc[0], acc[BLOCKS - 1]], out.add(n * job.out_stride), fraction);
+                        }
+                        return;
+                    }
                     for (n, acc) in acc.iter().enumerate() {
-                        let sums = std::array::from_fn(|b| _mm512_srav_epi32(acc[b], shift[b]));
-                        store::<BLOCKS>(sums, out.add(n * job.out_stride), job.epilogue);
+                        store::<BLOCKS>([acc[0], acc[BLOCKS - 1]], out.add(n * job.out_stride), job.epilogue);
                     }
                 }
             }

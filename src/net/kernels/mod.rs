@@ -64,6 +64,11 @@ pub(crate) trait Kernel: Send + Sync {
     /// The name by which `AEI_KERNEL` selects it.
     fn name(&self) -> &'static str;
 
+    /// How many positions a call of [`Kernel::dense`] is best given: enough that weights are read seldom, few enough that the inputs stay in the cache.
+    fn positions(&self) -> usize {
+        96
+    }
+
     /// R5.1 at `positions` positions. Position `n` writes `out[n * out_stride..][..width]`, where `width` is `epilogue.width(outputs)`, at most `out_stride`.
     ///
     /// # Panics
