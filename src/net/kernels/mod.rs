@@ -83,49 +83,53 @@ pub(crate) trait Kernel: Send + Sync {
     fn depthwise(&self, layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &mut [i16]);
 }
 
-/// The kernels that this machine can run, the fastest first.
-pub(crate) fn available() -> Vec<&'static dyn Kernel> {
-    let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    {
-        use std::sync::LazyLock;
-        static AMX: LazyLock<Option<amx::Amx>> = LazyLock::new(amx::Amx::new);
-        kernels.extend(AMX.as_ref().map(|kernel| kernel as &dyn Kernel));
-    }
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::sync::LazyLock;
-        static AVX512_VNNI: LazyLock<Option<avx512::Avx512Vnni>> = LazyLock::new(avx512::Avx512Vnni::new);
-        static AVX512: LazyLock<Option<avx512::Avx512>> = LazyLock::new(avx512::Avx512::new);
-        static AVX2_VNNI: LazyLock<Option<avx2::Avx2Vnni>> = LazyLock::new(avx2::Avx2Vnni::new);
-        static AVX2: LazyLock<Option<avx2::Avx2>> = LazyLock::new(avx2::Avx2::new);
-        kernels.extend(AVX512_VNNI.as_ref().map(|kernel| kernel as &dyn Kernel));
-        kernels.extend(AVX512.as_ref().map(|kernel| kernel as &dyn Kernel));
-        kernels.extend(AVX2_VNNI.as_ref().map(|kernel| kernel as &dyn Kernel));
-        kernels.extend(AVX2.as_ref().map(|kernel| kernel as &dyn Kernel));
-    }
-    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    {
-        use std::sync::LazyLock;
-        static NEON: LazyLock<Option<neon::Neon>> = LazyLock::new(neon::Neon::new);
-        kernels.extend(NEON.as_ref().map(|kernel| kernel as &dyn Kernel));
-    }
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    kernels.push(&simd128::Simd128);
-    kernels.push(&scalar::Scalar);
-    kernels
+/// Finds out, once, whether this machine can run a kernel.
+type Probe = fn() -> Option<&'static dyn Kernel>;
+
+/// The [`Probe`] of a kernel that has a `new`.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+macro_rules! probe {
+    ($kernel:ty) => {{
+        fn probe() -> Option<&'static dyn Kernel> {
+            static KERNEL: std::sync::LazyLock<Option<$kernel>> = std::sync::LazyLock::new(<$kernel>::new);
+            KERNEL.as_ref().map(|kernel| kernel as &dyn Kernel)
+        }
+        probe
+    }};
 }
 
-/// The kernel of that name, or the fastest.
+/// The kernels of this architecture by name, the fastest first.
+const KERNELS: &[(&str, Probe)] = &[
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    ("amx", probe!(amx::Amx)),
+    #[cfg(target_arch = "x86_64")]
+    ("avx512vnni", probe!(avx512::Avx512Vnni)),
+    #[cfg(target_arch = "x86_64")]
+    ("avx512", probe!(avx512::Avx512)),
+    #[cfg(target_arch = "x86_64")]
+    ("avx2vnni", probe!(avx2::Avx2Vnni)),
+    #[cfg(target_arch = "x86_64")]
+    ("avx2", probe!(avx2::Avx2)),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    ("neon", probe!(neon::Neon)),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    ("simd128", || Some(&simd128::Simd128)),
+    ("scalar", || Some(&scalar::Scalar)),
+];
+
+/// The kernels that this machine can run, the fastest first.
+pub(crate) fn available() -> Vec<&'static dyn Kernel> {
+    KERNELS.iter().filter_map(|(_, probe)| probe()).collect()
+}
+
+/// The kernel of that name, or the fastest. Others are not looked for, which for AMX would change what the system does for this process.
 ///
 /// # Errors
 /// A message for the user if there is no such kernel or this machine cannot run it.
 pub(crate) fn select(name: Option<&str>) -> Result<&'static dyn Kernel, String> {
-    let kernels = available();
-    let Some(name) = name else { return Ok(kernels[0]) };
-    kernels.iter().find(|kernel| kernel.name() == name).copied().ok_or_else(|| {
-        let names: Vec<_> = kernels.iter().map(|kernel| kernel.name()).collect();
-        format!("no kernel {name:?} on this machine; there are: {}", names.join(", "))
+    KERNELS.iter().filter(|(known, _)| name.is_none_or(|name| name == *known)).find_map(|(_, probe)| probe()).ok_or_else(|| {
+        let names: Vec<_> = available().into_iter().map(Kernel::name).collect();
+        format!("no kernel {:?} on this machine; there are: {}", name.unwrap_or_default(), names.join(", "))
     })
 }
 
