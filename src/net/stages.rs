@@ -13,16 +13,14 @@ use super::tensor::Tensor;
 use crate::picture::try_filled;
 use crate::{Error, Result};
 
-/// Positions that one call of a kernel gets where several threads share them: enough that weights are read seldom, few enough that there is one for each thread.
-const SHARED: usize = 96;
+/// Positions that one call of a kernel gets where many threads share them, so that weights are read seldom even then.
+const FEWEST: usize = 96;
 
 /// How to compute: the kernel, whether to use several threads, and memory for features, which is used over and over.
 pub(crate) struct Engine {
     pub(crate) kernel: &'static dyn Kernel,
     /// Several threads within an operation. Off where the caller runs several tiles at once: nesting would let one thread begin tile after tile.
     parallel: bool,
-    /// Positions that one call of the kernel gets.
-    positions: usize,
     pool: Mutex<Vec<Vec<i16>>>,
 }
 
@@ -33,9 +31,7 @@ impl Engine {
     }
 
     pub(crate) fn with_kernel(kernel: &'static dyn Kernel, parallel: bool) -> Self {
-        let parallel = parallel && rayon::current_num_threads() > 1;
-        let positions = if parallel { SHARED } else { kernel.positions() };
-        Self { kernel, parallel, positions, pool: Mutex::default() }
+        Self { kernel, parallel: parallel && rayon::current_num_threads() > 1, pool: Mutex::default() }
     }
 
     /// A tensor whose numbers are anything: the caller writes them all.
@@ -65,6 +61,16 @@ impl Engine {
         }
     }
 
+    /// How many of a tensor's positions one call of the kernel gets: as many as it likes, but not so many that a thread has nothing to do.
+    fn positions(&self, x: &Tensor) -> usize {
+        let most = self.kernel.positions();
+        if !self.parallel {
+            return most;
+        }
+        let share = (x.rows() * x.columns()).div_ceil(2 * rayon::current_num_threads());
+        share.next_multiple_of(FEWEST).min(most)
+    }
+
     /// Calls `f` with each piece of `len` numbers of `out` and its number.
     pub(crate) fn pieces<T: Send>(&self, out: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Send + Sync) {
         if out.is_empty() {
@@ -91,12 +97,12 @@ impl Engine {
 
     /// R5.1 at every position; the inputs are the channels of `parts`, one behind the other.
     pub(crate) fn dense_into(&self, layer: &Dense, parts: &[&Tensor], out: &mut Tensor, epilogue: Epilogue) {
-        let width = out.channels();
-        self.pieces(out.data_mut(), self.positions * width, |i, piece| {
+        let (width, positions) = (out.channels(), self.positions(out));
+        self.pieces(out.data_mut(), positions * width, |i, piece| {
             let segments: [Segment<'_>; 2] = std::array::from_fn(|k| {
                 let part = parts.get(k).copied();
                 let len = part.map_or(0, Tensor::channels);
-                Segment { data: part.map_or(&[][..], |p| &p.data()[i * self.positions * len..]), stride: len, len }
+                Segment { data: part.map_or(&[][..], |p| &p.data()[i * positions * len..]), stride: len, len }
             });
             self.kernel.dense(layer, &segments[..parts.len()], piece.len() / width, piece, width, epilogue);
         });
@@ -124,8 +130,8 @@ impl Engine {
 
     /// R5.6 in place.
     pub(super) fn gain(&self, gain: &Gain, quality: u8, x: &mut Tensor) {
-        let channels = x.channels();
-        self.pieces(x.data_mut(), self.positions * channels, |_, piece| {
+        let (channels, positions) = (x.channels(), self.positions(x));
+        self.pieces(x.data_mut(), positions * channels, |_, piece| {
             let mut scaled = vec![0; channels];
             for position in piece.chunks_exact_mut(channels) {
                 scaled.iter_mut().zip(gain.apply(quality, 0, position)).for_each(|(s, x)| *s = sat16(x));
@@ -229,11 +235,11 @@ impl BlockStage<'_> {
     /// What comes behind the 3x3 layer, whose result `depth` is written over. A few positions at a time go through all of it, while they are in the cache.
     fn branches(&self, engine: &Engine, x: &mut Tensor, depth: &mut Tensor) {
         let Block { out, gate, mix, gate_fraction, .. } = self.block;
-        let (kernel, width) = (engine.kernel, x.channels());
+        let (kernel, width, positions) = (engine.kernel, x.channels(), engine.positions(x));
         fn all(data: &[i16], width: usize) -> Segment<'_> {
             Segment { data, stride: width, len: width }
         }
-        engine.pairs_of_pieces(x.data_mut(), depth.data_mut(), engine.positions * width, |x, branch| {
+        engine.pairs_of_pieces(x.data_mut(), depth.data_mut(), positions * width, |x, branch| {
             let positions = x.len() / width;
             kernel.dense(out, &[all(branch, width)], positions, x, width, Epilogue::Add);
             kernel.dense(gate, &[all(x, width)], positions, branch, width, Epilogue::Gate(*gate_fraction));
