@@ -24,7 +24,7 @@ pub use model::{Model, ModelId};
 #[cfg(feature = "onnx")]
 pub(crate) use records::{BlockRecord, Gain, Layer, QUALITIES};
 pub(crate) use records::{Reader, sat16};
-pub(crate) use stages::Engine;
+pub(crate) use stages::{Engine, SHARED};
 pub(crate) use synthesis::{OUTPUTS, Synthesis, SynthesisStages};
 pub(crate) use tensor::Tensor;
 
@@ -32,12 +32,15 @@ use crate::{Error, Result};
 use kernels::Kernel;
 
 /// The kernel for this machine, or the one that the environment variable `AEI_KERNEL` names.
-fn kernel() -> Result<&'static dyn Kernel> {
+pub(crate) fn kernel() -> Result<&'static dyn Kernel> {
     static CHOICE: OnceLock<std::result::Result<&'static dyn Kernel, String>> = OnceLock::new();
     CHOICE.get_or_init(|| kernels::select(std::env::var("AEI_KERNEL").ok().as_deref())).clone().map_err(Error::Parameter)
 }
 
 /// Name of the instruction set that the networks run on: the best one of this machine, or the one that the environment variable `AEI_KERNEL` names.
+///
+/// Where it is `amx`, Linux has been asked for it on behalf of the process, and refuses alternate signal stacks below 12 KB from then on (`sigaltstack`); a process
+/// that has such a stack already goes on with `avx512vnni`, and one that will need it can set `AEI_KERNEL=avx512vnni`.
 ///
 /// # Errors
 /// [`Error::Parameter`] if `AEI_KERNEL` names one that does not exist or that this machine lacks.
@@ -46,6 +49,8 @@ pub fn kernel_name() -> Result<&'static str> {
 }
 
 /// Names of the instruction sets that `AEI_KERNEL` can choose on this machine, best first.
+///
+/// To know that of `amx`, Linux has to be asked for it, with what [`kernel_name`] says of that.
 pub fn kernel_names() -> Vec<&'static str> {
     kernels::available().into_iter().map(Kernel::name).collect()
 }

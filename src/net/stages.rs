@@ -14,7 +14,7 @@ use crate::picture::try_filled;
 use crate::{Error, Result};
 
 /// Positions that one call of a kernel gets where many threads share them, so that weights are read seldom even then.
-const FEWEST: usize = 96;
+pub(crate) const SHARED: usize = 96;
 
 /// How to compute: the kernel, whether to use several threads, and memory for features, which is used over and over.
 pub(crate) struct Engine {
@@ -68,7 +68,7 @@ impl Engine {
             return most;
         }
         let share = (x.rows() * x.columns()).div_ceil(2 * rayon::current_num_threads());
-        share.next_multiple_of(FEWEST).min(most)
+        share.next_multiple_of(SHARED).min(most)
     }
 
     /// Calls `f` with each piece of `len` numbers of `out` and its number.

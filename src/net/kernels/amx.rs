@@ -2,11 +2,13 @@
 //!
 //! The unit multiplies bytes. With `x = 256 x' + x''` and `w = 256 w' + w''`, where `x'` and `w'` are signed bytes and `x''` and `w''` unsigned ones,
 //! `x w = 65536 x' w' + 256 (x' w'' + x'' w') + x'' w''`: four products of bytes for one of 16 bits, of each of which the unit does 16 times as many at a time as
-//! AVX-512 does of 16 bits. Sums wrap modulo 2^32 as everywhere, so the result is the same. What does not fill a tile is left to AVX-512.
+//! AVX-512 does of 16 bits. Sums wrap modulo 2^32 as everywhere, so the result is the same. Left to AVX-512 are a few positions that are not worth a tile, and inputs
+//! whose parts do not fill rows of tiles.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::avx512::{Job, store, store_gated, vnni};
@@ -22,7 +24,7 @@ const INPUTS: usize = 64;
 const FEWEST: usize = 5;
 
 /// Input that is worked on at a time for all outputs, in bytes.
-const CACHED: usize = 1 << 18;
+const CACHED: usize = 1 << 17;
 
 /// A row of a tile.
 #[derive(Clone, Copy)]
@@ -79,7 +81,7 @@ impl Amx {
 
 /// Whether the processor has AMX with 8-bit integers and tiles as large as ours. (The standard library's detection of it is not stable yet.)
 fn has_amx_int8() -> bool {
-    #[allow(unused_unsafe)] // the standard library has made these functions safe since Rust 1.89
+    #[allow(unused_unsafe)] // the standard library has made these functions safe later than in Rust 1.89
     // SAFETY: every processor with AVX-512, which is looked for first, has the instruction.
     let (most, features, palette) = unsafe { (__cpuid(0).eax, __cpuid_count(7, 0), __cpuid_count(0x1D, 1)) };
     if most < 0x1D {
@@ -89,7 +91,8 @@ fn has_amx_int8() -> bool {
     features.edx >> 24 & 3 == 3 && bytes_per_row >= 64 && registers >= 8 && rows >= ROWS as u32
 }
 
-/// Asks Linux for the tiles, whose contents make a thread's saved state 8 KB larger. For the whole process; without that, their first use would end it.
+/// Asks Linux for the tiles, for the whole process; without that, their first use would end it. Their contents are saved where a signal interrupts, so from then on
+/// Linux refuses alternate signal stacks below 12 KB; and it refuses the tiles to a process that has such a stack already.
 fn permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
@@ -109,7 +112,12 @@ impl Kernel for Amx {
 
     /// More than others: the weights are cut into bytes at each call.
     fn positions(&self) -> usize {
-        384
+        256
+    }
+
+    fn scratch(&self, inputs: usize) -> usize {
+        let depth = inputs.div_ceil(INPUTS) * size_of::<Bytes>();
+        CACHED.max(depth) + 2 * depth
     }
 
     fn dense(&self, layer: &Dense, input: &[Segment<'_>], positions: usize, out: &mut [i16], out_stride: usize, epilogue: Epilogue) {
@@ -118,11 +126,13 @@ impl Kernel for Amx {
         // Parts that do not fill rows of tiles are not put together here, which no network of today needs.
         let fits = layer.inputs > 0 && input[..input.len() - 1].iter().all(|part| part.len.is_multiple_of(INPUTS));
         let tiled = if fits && positions % ROWS < FEWEST { positions / ROWS * ROWS } else { positions * usize::from(fits) };
-        let done = SCRATCH.with_borrow_mut(|scratch| {
+        // A thread that ends may have given its memory back, and still have something to compute.
+        let done = SCRATCH.try_with(|scratch| {
+            let mut scratch = scratch.try_borrow_mut().ok()?;
             // SAFETY: `self` exists, so the processor has the features and the process the permission. The sizes have just been checked.
-            unsafe { dense(&job, tiled, scratch) }
+            unsafe { dense(&job, tiled, &mut scratch) }
         });
-        let rest = if done.is_some() { tiled..positions } else { 0..positions };
+        let rest = if done == Ok(Some(())) { tiled..positions } else { 0..positions };
         // SAFETY: as above.
         unsafe { vnni::dense(&job, rest) }
     }
@@ -137,7 +147,7 @@ impl Kernel for Amx {
 /// All outputs at the first positions. None, and nothing is done, if there is no memory.
 ///
 /// # Safety
-/// `job` must have passed [`check_dense`] with `positions` positions or more, and all its parts but the last be of multiples of 64 inputs.
+/// [`Amx`] must exist. `job` must have passed [`check_dense`] with `positions` positions or more, and all its parts but the last be of multiples of 64 inputs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn dense(job: &Job<'_>, positions: usize, scratch: &mut Scratch) -> Option<()> {
     let layer = job.layer;
@@ -149,7 +159,8 @@ unsafe fn dense(job: &Job<'_>, positions: usize, scratch: &mut Scratch) -> Optio
     }
     scratch.reserve(groups * depth, 2 * depth)?;
     let (input, weights) = (&mut scratch.input[..groups * depth], &mut scratch.weights[..2 * depth]);
-    let tiles = Tiles::configure();
+    // SAFETY: `Amx` exists, and this thread works on one layer at a time.
+    let tiles = unsafe { Tiles::configure() };
     let mut sums = [const { Sums([ZERO; 4]) }; 2];
     for start in (0..positions).step_by(chunk) {
         let chunk = start..positions.min(start + chunk);
@@ -189,7 +200,7 @@ unsafe fn split_input(parts: &[Segment<'_>], positions: Range<usize>, to: &mut [
     for part in parts {
         for start in (0..part.len).step_by(INPUTS) {
             let left = part.len - start;
-            let mask = |from: usize| !(u32::MAX).checked_shl(left.saturating_sub(from) as u32).unwrap_or(0);
+            let mask = |from: usize| !(u32::MAX).checked_shl(left.saturating_sub(from).min(32) as u32).unwrap_or(0);
             let (low_mask, high_mask) = (mask(0), mask(32));
             for (n, position) in positions.clone().enumerate() {
                 // SAFETY: the masks leave out what is not there.
@@ -252,13 +263,14 @@ fn split_weights(layer: &Dense, block: usize, to: &mut [Bytes]) {
 struct Sums([Tile; 4]);
 
 /// The tile registers of this thread, from when they are configured until they are given back.
-struct Tiles(());
+struct Tiles(PhantomData<*mut ()>);
 
 impl Tiles {
     /// All eight of 16 rows of 64 bytes.
     ///
-    /// Safe to call where [`Amx`] exists alone.
-    fn configure() -> Self {
+    /// # Safety
+    /// [`Amx`] must exist, and no other `Tiles` on this thread.
+    unsafe fn configure() -> Self {
         #[repr(C, align(64))]
         struct Configuration {
             palette: u8,
@@ -272,7 +284,7 @@ impl Tiles {
         configuration.rows[..8].fill(ROWS as u8);
         // SAFETY: 64 bytes that are a valid configuration. The processor has the instruction.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly, preserves_flags)) };
-        Self(())
+        Self(PhantomData)
     }
 
     /// Sums over all inputs.

@@ -96,7 +96,7 @@ macro_rules! kernel {
             pub(super) unsafe fn dense(job: &Job<'_>, positions: usize) {
                 let blocks = job.layer.outputs / BLOCK;
                 let step = if matches!(job.epilogue, Epilogue::Gate(_)) { 2 } else { 1 };
-                let chunk = (CACHED / (2 * job.layer.inputs.max(1))).next_multiple_of(TILE);
+                let chunk = (CACHED / (2 * job.layer.inputs.max(1))).max(1).next_multiple_of(TILE);
                 for start in (0..positions).step_by(chunk) {
                     for block in (0..blocks).step_by(step) {
                         // SAFETY: the positions and blocks exist.

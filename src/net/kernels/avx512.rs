@@ -123,7 +123,7 @@ macro_rules! kernel {
             #[target_feature(enable = $features)]
             pub(in super::super) unsafe fn dense(job: &Job<'_>, positions: Range<usize>) {
                 let blocks = job.layer.outputs / BLOCK;
-                let chunk = (CACHED / (2 * job.layer.inputs.max(1))).next_multiple_of(TILE);
+                let chunk = (CACHED / (2 * job.layer.inputs.max(1))).max(1).next_multiple_of(TILE);
                 for start in positions.clone().step_by(chunk) {
                     let chunk = start..positions.end.min(start + chunk);
                     for block in (0..blocks / 2).map(|half| 2 * half) {

@@ -4,7 +4,7 @@
 //! [`scalar`]; the tests hold them to it. Accumulators wrap modulo 2^32: R4.1, checked when a model is loaded, excludes overflow, and wrapping makes
 //! the result independent of the order of summation whatever the numbers.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64"))]
 #[allow(unsafe_code)]
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -69,6 +69,11 @@ pub(crate) trait Kernel: Send + Sync {
         96
     }
 
+    /// Bytes that a thread keeps for layers of at most so many inputs.
+    fn scratch(&self, _inputs: usize) -> usize {
+        0
+    }
+
     /// R5.1 at `positions` positions. Position `n` writes `out[n * out_stride..][..width]`, where `width` is `epilogue.width(outputs)`, at most `out_stride`.
     ///
     /// # Panics
@@ -100,7 +105,7 @@ macro_rules! probe {
 
 /// The kernels of this architecture by name, the fastest first.
 const KERNELS: &[(&str, Probe)] = &[
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64"))]
     ("amx", probe!(amx::Amx)),
     #[cfg(target_arch = "x86_64")]
     ("avx512vnni", probe!(avx512::Avx512Vnni)),
@@ -128,8 +133,8 @@ pub(crate) fn available() -> Vec<&'static dyn Kernel> {
 /// A message for the user if there is no such kernel or this machine cannot run it.
 pub(crate) fn select(name: Option<&str>) -> Result<&'static dyn Kernel, String> {
     KERNELS.iter().filter(|(known, _)| name.is_none_or(|name| name == *known)).find_map(|(_, probe)| probe()).ok_or_else(|| {
-        let names: Vec<_> = available().into_iter().map(Kernel::name).collect();
-        format!("no kernel {:?} on this machine; there are: {}", name.unwrap_or_default(), names.join(", "))
+        let names: Vec<_> = KERNELS.iter().map(|(name, _)| *name).collect();
+        format!("this machine has no kernel {:?}; machines of its kind may have: {}", name.unwrap_or_default(), names.join(", "))
     })
 }
 

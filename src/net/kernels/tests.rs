@@ -82,7 +82,9 @@ fn dense_agrees_with_scalar_at_every_size() {
                 if matches!(epilogue, Epilogue::Gate(_)) && outputs % 32 != 0 {
                     continue;
                 }
-                for (parts, weight_bits) in [(&[(16, 16)][..], 15), (&[(34, 37)], 9), (&[(6, 9), (14, 14)], 12), (&[(2, 2), (0, 1), (8, 30)], 4)] {
+                for (parts, weight_bits) in
+                    [(&[(16, 16)][..], 15), (&[(34, 37)], 9), (&[(6, 9), (14, 14)], 12), (&[(2, 2), (0, 1), (8, 30)], 4), (&[(64, 64), (0, 3), (34, 40)], 12)]
+                {
                     compare_dense(&mut random, parts, outputs, positions, epilogue, weight_bits);
                 }
             }
@@ -114,8 +116,8 @@ fn dense_agrees_with_scalar_at_the_limits_of_the_accumulator() {
     for (weight, number) in [(8191, i16::MIN), (-8191, i16::MIN), (8191, i16::MAX), (i16::MIN, i16::MIN), (i16::MIN, i16::MAX)] {
         for bias in [i32::MIN, -32_000, 0, 32_000, i32::MAX] {
             for shift in 1..=24 {
-                for epilogue in EPILOGUES {
-                    let (inputs, outputs, positions) = (8, 32, 3);
+                for (epilogue, positions) in EPILOGUES.into_iter().flat_map(|epilogue| [(epilogue, 3), (epilogue, 21)]) {
+                    let (inputs, outputs) = (8, 32);
                     let make = if matches!(epilogue, Epilogue::Gate(_)) { Dense::gate } else { Dense::new };
                     let layer = make(inputs, outputs, &vec![weight; inputs * outputs], &vec![bias; outputs], &vec![shift; outputs]);
                     let data = vec![number; inputs * positions];
