@@ -229,9 +229,7 @@ impl BlockStage<'_> {
         engine.recycle(depth);
         Ok(x)
     }
-}
 
-impl BlockStage<'_> {
     /// What comes behind the 3x3 layer, whose result `depth` is written over. A few positions at a time go through all of it, while they are in the cache.
     fn branches(&self, engine: &Engine, x: &mut Tensor, depth: &mut Tensor) {
         let Block { out, gate, mix, gate_fraction, .. } = self.block;
