@@ -1,5 +1,5 @@
 //! Speed of the parts: entropy coding, each network, each kernel. Run `cargo bench --features bench-internals --bench parts`; throughput in elements is symbols
-//! for entropy coding, pixels for networks, and products for kernels. Everything but the networks runs on one thread; `RAYON_NUM_THREADS` sets theirs.
+//! for entropy coding, pixels for networks, and products for kernels, but values for their trellis. Everything but the networks runs on one thread; `RAYON_NUM_THREADS` sets theirs.
 
 use std::hint::black_box;
 
@@ -37,6 +37,8 @@ fn kernels(c: &mut Criterion) {
         group.bench_function("1x1", |b| b.iter(|| black_box(kernel.dense()).len()));
         group.throughput(Throughput::Elements(kernel.depthwise_products()));
         group.bench_function("3x3 depthwise", |b| b.iter(|| black_box(kernel.depthwise()).len()));
+        group.throughput(Throughput::Elements(kernel.values()));
+        group.bench_function("trellis", |b| b.iter(|| black_box(kernel.viterbi()).len()));
         group.finish();
     }
 }

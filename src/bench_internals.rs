@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::entropy::{StreamDecoder, Symbols, TileCode};
-use crate::net::kernels::{Dense, Depthwise, Epilogue, Kernel, Segment, available};
+use crate::entropy::{Quantiser, STATES, StreamDecoder, Symbols, TileCode};
+use crate::net::kernels::{Branches, Decisions, Dense, Depthwise, Epilogue, Kernel, Metrics, Segment, available};
 use crate::net::{Engine, INPUTS, Model, Tensor};
 use crate::{Error, Quality, Result};
 
@@ -26,7 +26,7 @@ fn numbers(len: usize, bits: u32) -> Vec<i16> {
 #[derive(Debug)]
 pub struct EntropyCoding {
     model: Arc<Model>,
-    symbols: Vec<(i32, u8)>,
+    symbols: Vec<(i32, Quantiser, u8)>,
 }
 
 impl EntropyCoding {
@@ -39,15 +39,17 @@ impl EntropyCoding {
         let mut decoder = StreamDecoder::new(TileCode { skip_below: 0, stream: &noise }, model.tables())?;
         let header = model.header();
         let indices = (model.encoder()?.skip_below..header.scales).cycle();
-        let symbols = indices.take(count).map(|index| Ok((decoder.value(index)?, index))).collect::<Result<_>>()?;
+        let quantisers = Quantiser::ALL.into_iter().cycle();
+        let symbol = |(index, quantiser)| Ok((decoder.value(quantiser, index)?.unwrap_or(0), quantiser, index));
+        let symbols = indices.zip(quantisers).take(count).map(symbol).collect::<Result<_>>()?;
         Ok(Self { model, symbols })
     }
 
     /// All symbols to a stream.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut list = Symbols::with_capacity(self.symbols.len())?;
-        for (value, index) in &self.symbols {
-            list.push(*value, *index);
+        for (value, quantiser, index) in &self.symbols {
+            list.push(*value, *quantiser, *index);
         }
         list.into_stream(self.model.tables())
     }
@@ -55,8 +57,8 @@ impl EntropyCoding {
     /// And back.
     pub fn decode(&self, stream: &[u8]) -> Result<()> {
         let mut decoder = StreamDecoder::new(TileCode { skip_below: 0, stream }, self.model.tables())?;
-        for (value, index) in &self.symbols {
-            if decoder.value(*index)? != *value {
+        for (value, quantiser, index) in &self.symbols {
+            if decoder.value(*quantiser, *index)? != Some(*value) {
                 return Err(Error::Parameter("a symbol has changed".into()));
             }
         }
@@ -143,10 +145,14 @@ pub struct KernelBench {
     channels: usize,
     input: Vec<i16>,
     output: Vec<i16>,
+    branches: Vec<Branches>,
+    decisions: Vec<Decisions>,
 }
 
 /// Positions of a [`KernelBench`].
 const POSITIONS: usize = 96;
+/// Values of a [`KernelBench`]: metrics are to be made smaller before they overflow.
+const VALUES: usize = 512;
 
 impl KernelBench {
     /// All that this machine can run.
@@ -160,6 +166,8 @@ impl KernelBench {
             channels,
             input: numbers(POSITIONS * channels, 11),
             output: vec![0; POSITIONS * channels],
+            branches: numbers(4 * VALUES, 11).chunks_exact(4).map(|costs| std::array::from_fn(|i| costs[i].unsigned_abs().into())).collect(),
+            decisions: vec![[0; STATES]; VALUES],
         });
         Ok(benches.collect())
     }
@@ -186,6 +194,18 @@ impl KernelBench {
         &self.output
     }
 
+    /// Values that [`KernelBench::viterbi`] looks at.
+    pub fn values(&self) -> u64 {
+        VALUES as u64
+    }
+
+    /// The best ways through the trellis.
+    pub fn viterbi(&mut self) -> &[Decisions] {
+        let mut metrics: Metrics = [0; STATES];
+        self.kernel.viterbi(&mut metrics, &self.branches, &mut self.decisions);
+        &self.decisions
+    }
+
     /// A row of a depthwise 3x3 convolution.
     pub fn depthwise(&mut self) -> &[i16] {
         self.kernel.depthwise(&self.depthwise, [&self.input; 3], POSITIONS, &mut self.output);
@@ -198,16 +218,17 @@ pub fn check_entropy(symbols: &[(i32, u8)], stream: &[u8]) {
     let model = Model::embedded().expect("the model is valid");
     let scales = model.header().scales;
     let mut list = Symbols::with_capacity(symbols.len()).expect("few symbols");
-    let pushed: Vec<(i32, u8)> = symbols.iter().map(|(value, index)| (list.push(*value, index % scales), index % scales)).collect();
+    let push = |((value, index), quantiser): (&(i32, u8), Quantiser)| (list.push(*value, quantiser, index % scales), quantiser, index % scales);
+    let pushed: Vec<(i32, Quantiser, u8)> = symbols.iter().zip(Quantiser::ALL.into_iter().cycle()).map(push).collect();
     let coded = list.into_stream(model.tables()).expect("every value has a code");
     let mut decoder = StreamDecoder::new(TileCode { skip_below: 0, stream: &coded }, model.tables()).expect("our own stream");
-    for (value, index) in &pushed {
-        assert_eq!(decoder.value(*index).expect("our own stream"), *value);
+    for (value, quantiser, index) in &pushed {
+        assert_eq!(decoder.value(*quantiser, *index).expect("our own stream"), Some(*value));
     }
     decoder.finish().expect("our own stream");
     let Ok(mut decoder) = StreamDecoder::new(TileCode { skip_below: 0, stream }, model.tables()) else { return };
-    for (_, index) in &pushed {
-        if decoder.value(*index).is_err() {
+    for (_, quantiser, index) in &pushed {
+        if decoder.value(*quantiser, *index).is_err() {
             return;
         }
     }

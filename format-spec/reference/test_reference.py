@@ -20,10 +20,11 @@ import check_vectors
 from aei_reference import decode, network
 from aei_reference.attachments import metadata, preview_file
 from aei_reference.container import FILE_SIGNATURE, Refused, parse_file, parse_head
-from aei_reference.entropy import AnsDecoder
+from aei_reference.entropy import AnsDecoder, half_steps, next_state
 from aei_reference.lossless import (STRETCHED, BitDecoder, FollowTable, TileModel,
                                     alpha_tile, level, lossless_tile, pixel_hash, squash, step)
-from aei_reference.model import MODEL_SIGNATURE, Block, Dense, Depthwise, Gain, parse_model
+from aei_reference.model import (MODEL_SIGNATURE, Block, Dense, Depthwise, Gain, Tables,
+                                 parse_model)
 
 BIT = [0, 32768, 65536]  # R3.3
 
@@ -55,31 +56,41 @@ def encode_symbols(symbols):
     return np.array(words, "<u4").tobytes()
 
 
-def encode_values(indices, values, tables):
-    return encode_symbols([pair for index, value in zip(indices, values)
-                           for pair in coded_symbols(value, *tables[index])])
+def encode_values(pairs):
+    """The stream of values, each with its table."""
+    return encode_symbols([pair for table, value in pairs
+                           for pair in coded_symbols(value, *table)])
 
 
 class RandomSource:
-    """In place of AnsDecoder: chooses the values that are asked for, and remembers them."""
+    """In place of AnsDecoder: chooses the values that are asked for, and remembers them. So any
+    symbols are an encoding of some picture."""
 
-    def __init__(self, rng, tables):
-        self.rng, self.tables = rng, tables
-        self.indices, self.chosen = [], []
+    def __init__(self, rng):
+        self.rng = rng
+        self.chosen = []  # (table, value)
 
-    def values(self, indices):
-        values = []
-        for index in indices:
-            radius = self.tables[index][1]
-            kind = self.rng.random()
-            reach = radius if kind < 0.98 else radius + 40 if kind < 0.999 else 1 << 20
-            values.append(int(self.rng.integers(-reach, reach + 1)))
-        self.indices += indices
-        self.chosen += values
-        return values
+    def value(self, table):
+        radius = table[1]
+        kind = self.rng.random()
+        reach = radius if kind < 0.98 else radius + 40 if kind < 0.999 else 1 << 20
+        value = int(self.rng.integers(-reach, reach + 1))
+        self.chosen.append((table, value))
+        return value
 
     def stream(self):
-        return encode_values(self.indices, self.chosen, self.tables)
+        return encode_values(self.chosen)
+
+
+class GivenSource:
+    """In place of AnsDecoder: gives these values, and remembers the tables."""
+
+    def __init__(self, values):
+        self.left, self.tables = list(values), []
+
+    def value(self, table):
+        self.tables.append(table)
+        return self.left.pop(0)
 
 
 # --- An encoder of lossless tiles: sections 3.4 and 5.6 the other way round ----------------
@@ -196,7 +207,7 @@ def aei_file(*chunks):
 
 SMALL = {"version": 1, "c8": 16, "c16": 32, "m": 64, "nz": 16, "ce": 48, "n8_first": 1,
          "n8_second": 2, "n16": 1, "n_trunk": 1, "n_z": 1, "qualities": 64, "scales": 5,
-         "y_fraction": 5, "z_shift": 7, "index_shift": 12, "index_offset": 2,
+         "y_fraction": 5, "y_half_step": 23, "z_shift": 7, "index_shift": 12, "index_offset": 2,
          "pixel_fraction": 6}
 # What encoders need besides.
 ENCODER = {"a8_first": 2, "a8_second": 0, "a16": 2, "skip_below": 2, "input_shift": 6,
@@ -237,8 +248,8 @@ class ModelMaker:
 
     def tables(self):
         records = []
-        for index in range(self.d["scales"]):
-            radius = 1 + index * index
+        for index in range(3 * self.d["scales"]):
+            radius = 1 + index * index % 31
             weights = self.rng.random(2 * radius + 2)
             p = 1 + (weights / weights.sum() * 60000).astype(int)
             p[radius] += 65536 - p.sum()
@@ -247,7 +258,7 @@ class ModelMaker:
 
     def chunks(self, name=b"small"):
         d = self.d
-        mhdr = struct.pack("<6H12B", *d.values()) + bytes([len(name)]) + name
+        mhdr = struct.pack("<6H13B", *d.values()) + bytes([len(name)]) + name
         zidx = self.rng.integers(0, d["scales"], (64, d["nz"])).astype("u1").tobytes()
         m, c8, c16, ce, nz = d["m"], d["c8"], d["c16"], d["ce"], d["nz"]
         entr = (self.dense(nz, 4 * ce) + self.block(ce) + self.dense(ce, 4 * ce)
@@ -289,31 +300,32 @@ class EntropyTest(TestCase):
     TABLES = [([0, 20000, 30000, 60000, 65536], 1),
               ([0, 1, 2, 65533, 65534, 65535, 65536], 2)]
 
-    def decoded(self, indices, values):
-        source = AnsDecoder(encode_values(indices, values, self.TABLES), self.TABLES)
-        result = source.values(indices)
+    @staticmethod
+    def decoded(pairs):
+        source = AnsDecoder(encode_values(pairs))
+        result = [(table, source.value(table)) for table, _ in pairs]
         source.finish()
         return result
 
     def test_empty_stream(self):
-        source = AnsDecoder(b"", self.TABLES)
+        source = AnsDecoder(b"")
         source.finish()
         # A state of 0 stays 0 and gives symbol 0 for ever: -R, and bits 0.
-        self.assertEqual(source.values([0, 1]), [-1, -2])
+        self.assertEqual([source.value(table) for table in self.TABLES], [-1, -2])
         self.assertEqual(source.bit(), 0)
         source.finish()
 
     def test_stream_by_hand(self):
         # State 3 * 65536 + 25000 gives symbol 1 of table 0, and 3 * 10000 + 5000 is left:
         # which is symbol 2, and 0 * 30000 + 5000 is left: symbol 0, and 5000 is left.
-        source = AnsDecoder(struct.pack("<I", 3 * 65536 + 25000), self.TABLES)
-        self.assertEqual(source.values([0, 0, 0]), [0, 1, -1])
+        source = AnsDecoder(struct.pack("<I", 3 * 65536 + 25000))
+        self.assertEqual([source.value(self.TABLES[0]) for _ in range(3)], [0, 1, -1])
         self.assertEqual(source.state, 5000)
         with self.refuses("R3.4"):
             source.finish()
 
     def test_words_are_read_from_the_end(self):
-        source = AnsDecoder(struct.pack("<3I", 7, 8, 9), self.TABLES)
+        source = AnsDecoder(struct.pack("<3I", 7, 8, 9))
         self.assertEqual((source.state, source.words), (9 << 32 | 8, [7]))
         self.assertEqual(source.bit(), 0)  # the state falls to 2^31 * 9 + 8: no refill
         self.assertEqual((source.state, source.words), (9 << 31 | 8, [7]))
@@ -324,26 +336,87 @@ class EntropyTest(TestCase):
     def test_round_trips(self):
         rng = np.random.default_rng(2)
         for count in (1, 2, 3, 4, 5, 10, 3000):
-            source = RandomSource(rng, self.TABLES)
-            indices = rng.integers(0, 2, count).tolist()
-            values = source.values(indices)
-            self.assertEqual(self.decoded(indices, values), values)
+            source = RandomSource(rng)
+            for index in rng.integers(0, 2, count).tolist():
+                source.value(self.TABLES[index])
+            self.assertEqual(self.decoded(source.chosen), source.chosen)
 
     def test_escapes(self):
         largest = 1 + 2**20 + (2**20 - 1)  # R = 1, n = 20, every bit of b set
         values = [2, -2, 3, -3, 4, -4, 5, -5, 0, 1000, -1000, largest, -largest]
-        self.assertEqual(self.decoded([0] * len(values), values), values)
+        pairs = [(self.TABLES[0], value) for value in values]
+        self.assertEqual(self.decoded(pairs), pairs)
 
     def test_refusals(self):
         with self.refuses("R3.1"):
-            AnsDecoder(struct.pack("<2I", 5, 0), self.TABLES)
-        stream = encode_values([0], [2 + 2**21], self.TABLES)
+            AnsDecoder(struct.pack("<2I", 5, 0))
+        table = self.TABLES[0]
+        stream = encode_values([(table, 2 + 2**21)])
         with self.refuses("R3.5"):
-            AnsDecoder(stream, self.TABLES).values([0])
-        source = AnsDecoder(encode_values([0] * 99, [1] * 99, self.TABLES), self.TABLES)
-        source.values([0] * 98)
+            AnsDecoder(stream).value(table)
+        source = AnsDecoder(encode_values([(table, 1)] * 99))
+        for _ in range(98):
+            source.value(table)
         with self.refuses("R3.4"):
             source.finish()
+
+
+class StatesTest(TestCase):
+    """R3.13, and what R3.9 says of symbols."""
+
+    # The tables that test_order_of_steps asks for; their contents are not looked at.
+    TABLES = Tables(["z 0", "z 1"], ["even 0", "even 1"], ["odd 0", "odd 1"])
+
+    def test_by_hand(self):
+        state, states = 0, []
+        for symbol in (0, 1, 0, -1, 3, 2, -3, 4, -2):
+            state = next_state(state, symbol)
+            states.append(state)
+        # 0 >> 1; 0 xor 121; 60 xor 166; 77 xor 121; 26 xor 121; 49 xor 166;
+        # 75 xor 166 xor 121; 148 >> 1; 74 >> 1.
+        self.assertEqual(states, [0, 121, 154, 52, 99, 151, 148, 74, 37])
+
+    def test_code(self):
+        """The octal numbers of Ungerboeck's code, and that a trellis comes of it: two symbols
+        lead to two states, and to each state lead two."""
+        self.assertEqual((next_state(1, 0), next_state(0, 1)), (0o515 >> 1, 0o362 >> 1))
+        followers = [next_state(state, symbol) for state in range(256) for symbol in (0, 1)]
+        self.assertEqual(sorted(followers), sorted([*range(256)] * 2))
+        for state in range(256):
+            self.assertNotEqual(next_state(state, 0), next_state(state, 1))
+            for symbol in range(-9, 10):  # only its lowest bit counts
+                self.assertEqual(next_state(state, symbol), next_state(state, symbol & 1))
+            for symbol in (2**21 + 8190, -2**21 - 8190, -2**21 - 8189):
+                self.assertEqual(next_state(state, symbol), next_state(state, symbol & 1))
+
+    def test_half_steps(self):
+        symbols = [-3, -2, -1, 0, 1, 2, 3]
+        for even, odd in ((0, 1), (254, 255)):
+            self.assertEqual([half_steps(even, s) for s in symbols], [-6, -4, -2, 0, 2, 4, 6])
+            self.assertEqual([half_steps(odd, s) for s in symbols], [-5, -3, -1, 0, 1, 3, 5])
+        # What R3.9 says of magnitudes: of the largest R, escape, half step and mean.
+        self.assertLess(half_steps(0, 8191 + 2**20 + 2**20 - 1) * 63 + 2**15, 2**28)
+
+    def test_order_of_steps(self):
+        """The states are those of the symbols that are coded, skipping leaves them as they are,
+        and each step begins in state 0."""
+        source = GivenSource([1, 0, -1, 3, -2, 1, 0, 2] * 2)
+        index = np.array([[[1, 0, 1]], [[0, 0, 1]], [[1, 1, 1]], [[0, 1, 1]]])
+        for _ in range(2):
+            source.tables.clear()
+            # In states 0, 121, 154, 52, 99, 151, 148 and 74.
+            self.assertEqual(decode.read_y(source, self.TABLES, index, 1).tolist(),
+                             [[[2, 0, 0]], [[0, 0, -2]], [[6, -3, 1]], [[0, 0, 4]]])
+            self.assertEqual(source.tables, ["even 1", "odd 1", "even 1", "even 1",
+                                             "odd 1", "odd 1", "even 1", "even 1"])
+        source = GivenSource([3, 2, 1])
+        self.assertEqual(decode.read_y(source, self.TABLES, index[0], 0).tolist(), [[6, 3, 2]])
+        self.assertEqual(source.tables, ["even 1", "odd 0", "even 1"])
+        source = GivenSource([3, -3])
+        self.assertEqual(decode.read_z(source, self.TABLES, index[0], 1).tolist(), [[3, 0, -3]])
+        self.assertEqual(source.tables, ["z 1", "z 1"])
+        self.assertEqual(decode.read_y(None, self.TABLES, index, 2).tolist(),
+                         np.zeros((4, 1, 3)).tolist())
 
 
 class NetworkTest(TestCase):
@@ -935,6 +1008,14 @@ class ModelTest(TestCase):
         chunks[chunk_type] = bytes(payload)
         return model_file(chunks)
 
+    @staticmethod
+    def table_end(chunks, count):
+        """Where so many tables end in TABL."""
+        end = 0
+        for _ in range(count):
+            end += 2 + 2 * (2 * struct.unpack_from("<H", chunks[b"TABL"], end)[0] + 2)
+        return end
+
     def test_accepted(self):
         maker = ModelMaker()
         chunks = maker.chunks("né".encode())
@@ -942,6 +1023,10 @@ class ModelTest(TestCase):
         self.assertEqual(model.dims.name, "né")
         self.assertEqual({n: getattr(model.dims, n) for n in maker.d}, maker.d)
         self.assertEqual(model.z_index.tobytes(), chunks[b"ZIDX"])
+        self.assertEqual([len(tables) for tables in model.tables], [5, 5, 5])
+        records = b"".join(struct.pack("<H", radius) + np.diff(cum).astype("<u2").tobytes()
+                           for cum, radius in sum(model.tables, []))
+        self.assertEqual(records, chunks[b"TABL"])
         # The first layer of ENTR, element by element.
         entr, layer = chunks[b"ENTR"], model.entropy.up1
         self.assertEqual(layer.shifts.tolist(), list(entr[6:6 + 192]))
@@ -959,6 +1044,9 @@ class ModelTest(TestCase):
         for n in ("n8_first", "n8_second", "n16", "n_trunk", "n_z", "a8_first",
                   "a8_second", "a16"):
             parse_model(model_file(ModelMaker(**{n: 0}).chunks()))
+        for y_half_step in (1, 63):
+            self.assertEqual(parse_model(model_file(
+                ModelMaker(y_half_step=y_half_step).chunks())).dims.y_half_step, y_half_step)
 
     def test_refusals(self):
         for rule, change in (
@@ -968,10 +1056,12 @@ class ModelTest(TestCase):
                 ("4.1", (b"MHDR", 17, b"\x3f")),
                 ("4.1", (b"MHDR", 16, b"\x11")),
                 ("4.1", (b"MHDR", 19, b"\7")),
-                ("4.1", (b"MHDR", 24, b"\0")),
-                ("4.1", (b"MHDR", 25, b"\xff")),
-                ("4", (b"MHDR", 24, b"\7")),
-                ("4", (b"MHDR", 24, b"\4")),
+                ("4.1", (b"MHDR", 20, b"\0")),
+                ("4.1", (b"MHDR", 20, b"\x40")),
+                ("4.1", (b"MHDR", 25, b"\0")),
+                ("4.1", (b"MHDR", 26, b"\xff")),
+                ("4", (b"MHDR", 25, b"\7")),
+                ("4", (b"MHDR", 25, b"\4")),
                 ("4.2", (b"TABL", 0, b"\0\0")),
                 ("4.2", (b"TABL", 0, b"\0\x20")),
                 ("4.2", (b"TABL", 2, b"\0\0")),
@@ -1009,6 +1099,8 @@ class ModelTest(TestCase):
         for missing in (b"MHDR", b"TABL", b"ZIDX", b"ENTR", b"SYNT"):
             with self.refuses("4"):
                 parse_model(model_file({t: p for t, p in good.items() if t != missing}))
+        with self.refuses("4"):  # tables of z and of y in even states only
+            parse_model(model_file({**good, b"TABL": good[b"TABL"][:self.table_end(good, 10)]}))
         with self.refuses("4"):
             parse_model(model_file({b"note": b"", **good}))
         with self.refuses("R2.4"):
@@ -1041,7 +1133,7 @@ class PictureTest(TestCase):
         model = model or self.model
         streams, latents = [], []
         for columns in (16, 4):
-            source = RandomSource(rng, model.tables)
+            source = RandomSource(rng)
             latents.append(decode.decode_latents(
                 model, 9, 8, columns, source, SKIP_BELOW))
             streams.append(source.stream())
@@ -1055,7 +1147,7 @@ class PictureTest(TestCase):
         data, latents = self.picture()
         for number, ((skip, stream), columns) in enumerate(zip(parse_file(data).tiles, (16, 4))):
             self.assertEqual(skip, SKIP_BELOW)
-            source = AnsDecoder(stream, self.model.tables)
+            source = AnsDecoder(stream)
             y_hat = decode.decode_latents(self.model, 9, 8, columns, source, skip)
             source.finish()
             self.assertTrue(np.array_equal(y_hat, latents[number]))
@@ -1095,21 +1187,21 @@ class PictureTest(TestCase):
                 decode.decode(data, other)
 
     def test_order_of_symbols(self):
-        """R3.6 to R3.9, position by position and channel by channel, with a model that
+        """R3.6 to R3.9 and R3.13, position by position and channel by channel, with a model that
         skips nothing and with one that skips."""
         for skip_below in (0, 2):
             model = parse_model(model_file(
-                ModelMaker(y_fraction=6).chunks()))
-            source = RandomSource(np.random.default_rng(5), model.tables)
+                ModelMaker(y_fraction=6, y_half_step=41).chunks()))
+            source = RandomSource(np.random.default_rng(5))
             y_hat = decode.decode_latents(
                 model, 0, 4, 8, source, skip_below).astype(np.int64)
-            d, net, taken = model.dims, model.entropy, iter(zip(source.indices, source.chosen))
+            d, net, taken = model.dims, model.entropy, iter(source.chosen)
 
-            def value(index):
+            def value(tables, index):
                 if index < skip_below:
-                    return 0
+                    return None
                 used, chosen = next(taken)
-                self.assertEqual(used, index)
+                self.assertIs(used, tables[index])
                 return chosen
 
             def scale(raw, offset):
@@ -1127,7 +1219,8 @@ class PictureTest(TestCase):
                     group = k ^ [0, 3, 2, 1][step]
                     for c in range(group * d.nz // 4, (group + 1) * d.nz // 4):
                         index = scale(params[0][k][d.nz + c], model.z_index[0][c])
-                        z[0, k, c] = value(index) * 2**d.z_shift + params[0][k][c]
+                        s = value(model.tables.z, index) or 0
+                        z[0, k, c] = s * 2**d.z_shift + params[0][k][c]
             hyper = decode.hyper_features(model, z)
             self.assertEqual(hyper.shape, (4, 8, d.ce))
             done = np.zeros((4, 8, d.m), np.int64)
@@ -1135,12 +1228,19 @@ class PictureTest(TestCase):
                 x = hyper if step == 0 else np.concatenate((hyper, network.sat16(done)), 2)
                 x = network.blocks(net.trunk, network.dense(net.adapt[step], x))
                 params = network.dense(net.params, x).astype(int).tolist()
+                t = 0
                 for r in range(4):
                     for k in range(8):
                         group = (2 * (r % 2) + k % 2) ^ [0, 3, 2, 1][step]
                         for c in range(group * d.m // 4, (group + 1) * d.m // 4):
                             index = scale(params[r][k][d.m + c], d.index_offset)
-                            done[r, k, c] = value(index) * 2**d.y_fraction + params[r][k][c]
+                            done[r, k, c] = params[r][k][c]
+                            s = value(model.tables.odd if t % 2 else model.tables.even, index)
+                            if s is None:
+                                continue
+                            done[r, k, c] += d.y_half_step * (
+                                2 * s - t % 2 * int(np.sign(s)))
+                            t = t // 2 ^ t % 2 * 0b10100110 ^ s % 2 * 0b01111001
             self.assertIsNone(next(taken, None))
             self.assertTrue(np.array_equal(done, y_hat))
 

@@ -17,6 +17,7 @@ SIGNATURE = b"\x89AEM\r\n\x1a\n"
 DENSE, DEPTHWISE = 1, 3
 MAX_SHIFT, MAX_GAIN_SHIFT, MAX_GATE_FRACTION = 24, 40, 14
 ACCUMULATOR = 2 ** 31
+QUANTISERS = 3  # that have tables of their own: of z, and of y in even and in odd states
 
 
 class ModelError(ValueError):
@@ -45,6 +46,7 @@ class Header:
     qualities: int = 64
     scales: int = 64
     y_fraction: int = 5
+    y_half_step: int = 23
     z_shift: int = 7
     index_shift: int = 6
     index_offset: int = 16
@@ -61,9 +63,14 @@ class Header:
             value = getattr(self, key)
             require(value % step == 0 and step <= value <= 1024, f"{key} = {value} is not a multiple of {step} in {step}..1024")
         limits = dict.fromkeys(self.BLOCKS, (0, 16)) | dict(qualities=(64, 64), scales=(1, 64), y_fraction=(0, 6))
-        limits |= dict(z_shift=(0, 8), index_shift=(1, 14), index_offset=(0, 63), pixel_fraction=(1, 6))
+        limits |= dict(y_half_step=(1, 63), z_shift=(0, 8), index_shift=(1, 14), index_offset=(0, 63), pixel_fraction=(1, 6))
         check_limits(self, limits)
         require(1 <= len(self.name.encode()) <= 32, "the name has 1 to 32 bytes")
+
+    @property
+    def y_step(self) -> float:
+        """The whole step of y's quantisers, in latents."""
+        return 2 * self.y_half_step / 2 ** self.y_fraction
 
     def to_bytes(self) -> bytes:
         self.check()
@@ -77,7 +84,7 @@ class Header:
         reader = Reader(data)
         version, *wide = reader.unpack("<6H")
         require(version == cls.VERSION, f"version {version} of the model file is unknown")
-        narrow = reader.unpack("<12B")
+        narrow = reader.unpack("<13B")
         (length,) = reader.unpack("<B")
         name = reader.take(length)
         reader.finish("MHDR")
@@ -324,7 +331,8 @@ class Encoder:
 
 @dataclass
 class Model:
-    """A whole model file. `tables[i]` holds the 2R + 2 probabilities (unit 1/65536) of scale index i, `z_index` is u8 [qualities, nz]."""
+    """A whole model file. `tables[quantiser * scales + i]` holds the 2R + 2 probabilities (unit 1/65536) of scale index i under a quantiser (`trellis.HYPER`, that of z,
+    `EVEN` and `ODD`, those of y), `z_index` is u8 [qualities, nz]."""
 
     header: Header
     tables: list[np.ndarray]
@@ -401,7 +409,7 @@ def model_id(data: bytes) -> str:
 
 
 def write_tables(tables: list[np.ndarray], scales: int) -> bytes:
-    require(len(tables) == scales, "one table a scale")
+    require(len(tables) == QUANTISERS * scales, "one table a scale for z, and for each quantiser of y")
     out = []
     for p in tables:
         check_table(p)
@@ -411,7 +419,7 @@ def write_tables(tables: list[np.ndarray], scales: int) -> bytes:
 
 def read_tables(data: bytes, scales: int) -> list[np.ndarray]:
     reader, tables = Reader(data), []
-    for _ in range(scales):
+    for _ in range(QUANTISERS * scales):
         (r,) = reader.unpack("<H")
         tables.append(reader.array("<u2", (2 * r + 2,)).astype(np.int64))
         check_table(tables[-1])

@@ -6,7 +6,8 @@
 
 Prints PSNR over RGB and MS-SSIM at each quality, means over the pictures, and BD-rates against every codec of --anchors; with --out also evaluation.json and
 rd.png. MS-SSIM is averaged before it becomes dB, as for the published curves. Pictures are made 8-bit RGB first and only that is coded, so metadata counts
-nothing. Estimates of the references leave out what the container costs (some tens of bytes).
+nothing. Estimates of the references leave out what the container costs (some tens of bytes); that of a checkpoint rounds as training does, while the codec codes by
+trellis and gets along with fewer bits.
 
     --monotone      instead: all 64 qualities of every picture; does size, does PSNR ever fall from one to the next? Exit status 1 if so
     --robust        instead: PSNR at the top quality, the worst pictures first; for folders of what is no photograph (synthetic.py writes some)

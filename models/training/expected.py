@@ -3,7 +3,8 @@
     python expected.py CHECKPOINT MODEL.aem OUT.json PICTURE...
 
 For each picture at qualities 8, 24, 40 and 56: bytes of coded values and PSNR, all networks in floating point as they were trained. From the model file come only
-the tables: what values cost, and with that how the encoder rounds them. So the figures know nothing of the integer networks, nor of the program.
+the tables and the step of y: what values cost, and with that which ones the encoder's search chooses. So the figures know nothing of the integer networks, nor of
+the program.
 """
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ import calibrate
 import export
 import integer
 import model
+import trellis
+from integer import in_order, put_in_order
 from rd import psnr
 
 QUALITIES = (8, 24, 40, 56)
@@ -30,32 +33,27 @@ def code(net: model.Codec, codec: integer.Codec, padded: np.ndarray, q: int) -> 
     y = net.analysis(torch.from_numpy(padded.copy())[None].float() / 255, quality)
     z = net.hyper_analysis(y * net.entropy.context_gain) * 4
     bits = 0.0
-
-    def cost(values: torch.Tensor, index: np.ndarray) -> torch.Tensor:
-        """Counts the bits of values [C, H, W]; those that are not coded become 0."""
-        nonlocal bits
-        coded = index >= e.skip_below
-        bits += codec.cost(values.numpy()[coded], index[coded])[0].sum()
-        return values * torch.from_numpy(coded)
-
     base, z_hat = torch.from_numpy(codec.model.z_index[q].astype(np.float32))[None, :, None, None], torch.zeros_like(z)
     for k in range(4):
         mask = model.groups_mask(k, *z.shape[2:], z.shape[1], z.device)[0]
         mean, index = (v[0] for v in net.entropy.z_step(k, z_hat, base))
-        coded = torch.zeros_like(mean)
-        coded[mask] = cost((z[0] - mean)[mask].round(), index[mask].round().long().numpy())
-        z_hat[0] = torch.where(mask, coded + mean, z_hat[0])
+        index = index.round().long().numpy()
+        shown = mask.numpy() & (index >= e.skip_below)
+        values = torch.where(torch.from_numpy(shown), (z[0] - mean).round(), 0.0)
+        bits += codec.cost(values.numpy()[shown], trellis.HYPER, index[shown])[0].sum()
+        z_hat[0] = torch.where(mask, values + mean, z_hat[0])
     features = net.entropy.hyper(z_hat / 4)
     y_hat = torch.zeros_like(y)
     for k in range(4):
         mask = model.groups_mask(k, *y.shape[2:], y.shape[1], y.device)[0]
         mean, index = (v[0] for v in net.entropy.step(k, features, y_hat))
         index = index.round().long().numpy()
-        fine = ((y[0] - mean) * 2 ** e.y_input_fraction).double().numpy()
-        values = torch.from_numpy(codec.rounded(fine, index)).float()
-        coded = torch.zeros_like(values)
-        coded[mask] = cost(values[mask], index[mask.numpy()])
-        y_hat[0] = torch.where(mask, coded + mean, y_hat[0])
+        shown = mask.numpy() & (index >= e.skip_below)
+        residuals, indices = np.rint(in_order((y[0] - mean).double().numpy(), shown) * 2 ** e.y_input_fraction), in_order(index, shown)
+        symbols, quantisers = codec.trellis.choose(residuals, indices)
+        bits += codec.cost(symbols, quantisers, indices)[0].sum()
+        values = put_in_order(trellis.halves(symbols, quantisers), shown) * (codec.header.y_step / 2)
+        y_hat[0] = torch.where(mask, torch.from_numpy(values).float() + mean, y_hat[0])
     out = net.synthesis(y_hat, quality)[0].clamp(0, 1) * 255
     return out.round().numpy().astype(np.uint8), float(bits)
 

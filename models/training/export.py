@@ -60,7 +60,7 @@ def build(net: model.Codec, header: aem.Header, encoder: aem.EncoderHeader, rang
         entropy_net = transforms.entropy_records(net, header, scales)
     else:
         entropy_net = quantise.entropy_records(net.entropy)
-    return aem.Model(header, tables.all_tables(header.scales), quantise.z_index(net.entropy.z_scale), entropy_net,
+    return aem.Model(header, tables.all_tables(header.scales, header.y_step), quantise.z_index(net.entropy.z_scale), entropy_net,
                      transforms.synthesis_records(net, header, scales), aem.Encoder(encoder, transforms.encoder_records(net, header, encoder, scales)), note)
 
 
@@ -74,25 +74,25 @@ def measure(net: model.Codec, paths: list[Path | bytes]) -> Ranges:
 
 
 def count_values(built: aem.Model, latents: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
-    """How often each magnitude is coded under each scale index, in pictures given by (quality, y)."""
-    codec = integer.Codec(built)
-    counts = np.zeros((built.header.scales, LARGEST_COUNTED + 1), np.int64)
+    """How often each magnitude is coded under each table, in pictures given by (quality, y)."""
+    codec, scales = integer.Codec(built), built.header.scales
+    counts = np.zeros((len(built.tables), LARGEST_COUNTED + 1), np.int64)
     for q, y in latents:
         coded = codec.code_tile(y, q, keep=True)
-        for values, index in (coded.symbols, coded.z_symbols):
-            coded_ones = index >= built.encoder.header.skip_below
-            flat = index[coded_ones].astype(np.int64) * counts.shape[1] + np.minimum(np.abs(values[coded_ones]), LARGEST_COUNTED).astype(np.int64)
-            counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
+        for symbols, quantisers, index in (coded.symbols, coded.z_symbols):
+            shown = index >= built.encoder.header.skip_below
+            table, magnitude = quantisers[shown] * scales + index[shown], np.minimum(np.abs(symbols[shown]), LARGEST_COUNTED)
+            counts += np.bincount(table * counts.shape[1] + magnitude, minlength=counts.size).reshape(counts.shape)
     return list(counts)
 
 
 def measure_tables(built: aem.Model, paths: list[Path | bytes]) -> None:
-    """Replace the Gaussian tables by those of the values that the encoder codes in photographs. What it codes depends on the tables, so this is done twice."""
+    """Replace the Gaussian tables by those of the values that the encoder codes in photographs. What it codes depends on the tables, so this is done three times."""
     codec = integer.Codec(built)
     pictures = [calibrate.load(p) for p in paths]
     latents = [(q, codec.analyse(x, q)) for x in pictures for q in TABLE_QUALITIES]
-    for _ in range(2):
-        built.tables = tables.measured_tables(count_values(built, latents))
+    for _ in range(3):
+        built.tables = tables.measured_tables(count_values(built, latents), built.header.y_step)
 
 
 def write(built: aem.Model, out: Path) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import aem
-import model
+import trellis
 
 PHASE_OF_STEP = (0, 3, 2, 1)
 
@@ -21,6 +21,18 @@ def groups_mask(step: int, h: int, w: int, m: int) -> np.ndarray:
     """[m, h, w]: what is coded in a step (R3.8)."""
     phase = 2 * (np.arange(h)[:, None] % 2) + np.arange(w)[None] % 2
     return phase[None] == (np.arange(m) // (m // 4) ^ PHASE_OF_STEP[step])[:, None, None]
+
+
+def in_order(x: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Those of x [C, h, w] that are shown, in the order of coding: position by position, at each all channels."""
+    return x.transpose(1, 2, 0)[shown.transpose(1, 2, 0)]
+
+
+def put_in_order(values: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Inverse of `in_order`; what is not shown is 0."""
+    out = np.zeros(shown.shape, values.dtype)
+    out.transpose(1, 2, 0)[shown.transpose(1, 2, 0)] = values
+    return out
 
 
 def shift_round(x: np.ndarray, s: np.ndarray | int) -> np.ndarray:
@@ -50,7 +62,8 @@ def unshuffle(x: np.ndarray, n: int) -> np.ndarray:
 
 @dataclass
 class Coded:
-    """What the encoder made of a picture: latents in units of 2^-y_fraction, bits by part, values of each scale index that were escapes."""
+    """What the encoder made of a picture: latents in units of 2^-y_fraction, bits by part, how many values were escapes and how many not coded. `symbols` and
+    `z_symbols`, where they are kept, are the symbols of y and z, their quantisers and their scale indices, [3, channels, h, w]; what is not coded has the symbol 0."""
 
     y_hat: np.ndarray
     y_bits: float
@@ -124,7 +137,8 @@ class Codec(Network):
         if model.encoder is None:
             raise aem.ModelError("the model file has no analysis")
         self.encoder = model.encoder.header
-        self.thresholds = rounding_thresholds(model.tables, self.encoder.y_input_fraction)
+        fraction = self.encoder.y_input_fraction
+        self.trellis = trellis.Trellis(model.tables, fraction, self.header.y_half_step << fraction - self.header.y_fraction)
 
     def analyse(self, picture: np.ndarray, q: int) -> np.ndarray:
         """Picture uint8 [3, H, W], sides multiples of 64 -> y [m, H/16, W/16] in units of 2^-y_input_fraction."""
@@ -190,21 +204,15 @@ class Codec(Network):
         index = np.clip(shift_round(params[h.m:].copy(), h.index_shift) + h.index_offset, 0, h.scales - 1)
         return params[:h.m], index.astype(np.int64)
 
-    def cost(self, value: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, int]:
-        """Bits of integers with their scale indices, and how many of them were escapes."""
-        v, r = value.astype(np.int64), self.radius[index]
+    def cost(self, symbols: np.ndarray, quantisers: np.ndarray | int, index: np.ndarray) -> tuple[np.ndarray, int]:
+        """Bits of symbols under quantisers and scale indices, and how many of them were escapes."""
+        v, table = symbols.astype(np.int64), quantisers * self.header.scales + index
+        r = self.radius[table]
         excess = np.abs(v) - r
         escape = excess > 0
-        bits = self.costs[self.offset[index] + np.where(escape, 2 * r + 1, v + r)]
+        bits = self.costs[self.offset[table] + np.where(escape, 2 * r + 1, v + r)]
         n = np.floor(np.log2(np.maximum(excess, 1)))
         return bits + np.where(escape, 2 * n + 2, 0), int(escape.sum())
-
-    def rounded(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """The values that the encoder codes for numbers of 2^-y_input_fraction (section 6): the nearest, or the next towards zero where that is cheaper."""
-        one = 2.0 ** self.encoder.y_input_fraction
-        n = np.floor(np.abs(x) / one + 0.5)
-        threshold = self.thresholds[index, np.minimum(n, ROUNDING_VALUES + 1).astype(np.int64)]
-        return np.where(np.abs(x) - n * one < threshold, n - 1, n) * np.sign(x)
 
     def code_tile(self, y: np.ndarray, q: int, keep: bool = False) -> Coded:
         """Everything between y and y_hat for one tile, y as `analyse` gives it."""
@@ -212,37 +220,37 @@ class Codec(Network):
         coded = Coded(np.zeros(y.shape), 0.0, 0.0)
         features = self.hyper(self.code_z(self.hyper_analyse(y), q, coded, keep))
         to_fine = 2.0 ** (self.encoder.y_input_fraction - h.y_fraction)
-        symbols = np.zeros((2, *y.shape), np.int64) if keep else None
+        symbols = np.zeros((3, *y.shape), np.int64) if keep else None
         for k in range(4):
             mask = groups_mask(k, *y.shape[1:], h.m)
             mean, index = self.step(k, features, np.clip(coded.y_hat, -32768, 32767))
-            value = np.where(index < self.encoder.skip_below, 0, self.rounded(y - mean * to_fine, index))
             shown = mask & (index >= self.encoder.skip_below)
-            bits, escapes = self.cost(value[shown], index[shown])
+            chosen, quantisers = self.trellis.choose(in_order(y - mean * to_fine, shown), in_order(index, shown))
+            bits, escapes = self.cost(chosen, quantisers, in_order(index, shown))
             coded.y_bits += float(bits.sum())
             coded.escapes += escapes
             coded.skipped += int((mask & ~shown).sum())
-            coded.y_hat = np.where(mask, value * 2.0 ** h.y_fraction + mean, coded.y_hat)
+            coded.y_hat = np.where(mask, mean + h.y_half_step * put_in_order(trellis.halves(chosen, quantisers), shown), coded.y_hat)
             if symbols is not None:
-                symbols[:, mask] = value[mask], index[mask]
+                symbols[:, mask] = put_in_order(chosen, shown)[mask], put_in_order(quantisers, shown)[mask], index[mask]
         coded.symbols = symbols
         return coded
 
     def code_z(self, z: np.ndarray, q: int, coded: Coded, keep: bool = False) -> np.ndarray:
         """z as `hyper_analyse` gives it -> z_hat, its bits and symbols in `coded`."""
         h = self.header
-        z_hat, symbols = np.zeros(z.shape), np.zeros((2, *z.shape), np.int64) if keep else None
+        z_hat, symbols = np.zeros(z.shape), np.zeros((3, *z.shape), np.int64) if keep else None
         for k in range(4):
             mask = groups_mask(k, *z.shape[1:], h.nz)
             mean, index = self.z_step(k, q, np.clip(z_hat, -32768, 32767))
             value = np.where(index < self.encoder.skip_below, 0, np.floor((z - mean) * 2.0 ** -h.z_shift + 0.5))
             shown = mask & (index >= self.encoder.skip_below)
-            bits, escapes = self.cost(value[shown], index[shown])
+            bits, escapes = self.cost(value[shown], trellis.HYPER, index[shown])
             coded.z_bits += float(bits.sum())
             coded.escapes += escapes
             z_hat = np.where(mask, value * 2.0 ** h.z_shift + mean, z_hat)
             if symbols is not None:
-                symbols[:, mask] = value[mask], index[mask]
+                symbols[0, mask], symbols[1, mask], symbols[2, mask] = value[mask], trellis.HYPER, index[mask]
         coded.z_symbols = symbols
         return z_hat
 
@@ -281,41 +289,6 @@ def cost_tables(tables: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.nd
     costs = np.concatenate([16 - np.log2(p) for p in tables])
     sizes = np.array([len(p) for p in tables])
     return costs, (sizes - 2) // 2, np.concatenate([[0], np.cumsum(sizes)[:-1]])
-
-
-ROUNDING_VALUES, SQUARED_STEP_BITS = model.THRESHOLD_VALUES, int(model.SQUARED_STEP_BITS)
-
-
-def log2(x: int) -> int:
-    """Binary logarithm of an integer of 1 to 2^31 in units of 2^-16, rounded down bit by bit."""
-    log = x.bit_length() - 1
-    mantissa = x << (31 - log)
-    for _ in range(16):
-        mantissa = mantissa * mantissa >> 31
-        bit = mantissa >> 32
-        mantissa >>= bit
-        log = 2 * log + bit
-    return log
-
-
-def rounding_thresholds(tables: list[np.ndarray], fraction: int) -> np.ndarray:
-    """Integers [scales, ROUNDING_VALUES + 2]: a magnitude whose nearest value is n becomes n - 1 if it is below n plus this, in units of 2^-fraction; as
-    `model.rounding_thresholds`, but from the tables, and with the encoder's own arithmetic. Never for n = 0 and for the last column, all larger values."""
-    out = np.full((len(tables), ROUNDING_VALUES + 2), -2 ** fraction, np.int64)
-    half = 2 ** fraction >> 1
-    for i, table in enumerate(tables):
-        r = (len(table) - 2) // 2
-
-        def cost(v: int) -> int:
-            symbol, behind = (v + r, 0) if v <= r else (2 * r + 1, 2 * ((v - r).bit_length() - 1) + 2)
-            return ((16 + behind) << 16) - log2(int(table[symbol]))
-
-        for n in range(1, ROUNDING_VALUES + 1):
-            # Rust divides towards zero.
-            saved = (cost(n) - cost(n - 1)) << fraction
-            unit = 2 * SQUARED_STEP_BITS << 16
-            out[i, n] = min(max((abs(saved) // unit) * (1 if saved >= 0 else -1) - half, -half), half)
-    return out
 
 
 def load(path: str) -> Codec:

@@ -234,7 +234,7 @@ def ste_round(x):
     return x + (x.round() - x).detach()
 
 
-SQUARED_STEP_BITS = 20.0  # what the encoder takes a squared quantisation step of error to be worth, in bits
+SQUARED_STEP_BITS = 20.0  # what rounding in training takes a squared quantisation step of error to be worth, in bits
 THRESHOLD_VALUES = 24     # magnitudes above it are rounded to the nearest value
 
 
@@ -252,7 +252,11 @@ def rounding_thresholds():
 
 
 def round_cheaply(r, index, thresholds):
-    """The value the encoder codes for the residual r under a scale index: the nearest one, or the next one towards zero where that saves more than it costs."""
+    """The value that training takes for the residual r under a scale index: the nearest one, or the next one towards zero where that saves more than it costs.
+
+    The codec does not round: it searches a trellis (`trellis.py`) for the best sequence of values, whose step is not 1. Training simulates rounding all the same, as it
+    is quick and each value goes by itself; a network trained so is what the trellis works with.
+    """
     a = r.abs()
     n = (a + 0.5).floor()
     row = index.detach().nan_to_num().round().long()  # what is not finite is for the trainer to see, not to fail here

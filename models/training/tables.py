@@ -1,11 +1,12 @@
 """Probability tables of the entropy coder (format-spec/SPEC.md, sections 3.2 and 4.2).
 
-Table i is a zero-mean Gaussian of standard deviation `sigma(i)`, integrated over unit bins, for the values -R..R; everything outside is the
-escape. R is the one with the fewest expected bits: a wide table spends at least 1/65536 on each of its symbols, a narrow one pays for escapes.
+Table i is a zero-mean Gaussian of standard deviation `sigma(i)`, integrated over bins, for the values -R..R; everything outside is the escape. Bins are what is
+nearest to a quantiser's values, of one step each but for the two innermost of the odd one; functions here take sigma in steps. R is the one with the fewest expected
+bits: a wide table spends at least 1/65536 on each of its symbols, a narrow one pays for escapes.
 All of it is float64 with ties broken by position, so it comes out the same wherever `math.erfc` is right to a few units in the last place.
 
 `measured_tables` fits the tables to the values that an encoder really wrote: what the network calls sigma is a Gaussian only more or less, with longer tails, and
-more zeros because values are rounded towards zero where that is cheap.
+what the search through the trellis takes is often not the nearest value, more often a smaller one than a larger one, as it costs less.
 """
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ import math
 
 import numpy as np
 
+import aem
+
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
 TOTAL = 65536
 
@@ -23,9 +26,14 @@ def sigma(index: int, scales: int = 64) -> float:
     return SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (index / (scales - 1))
 
 
-def bin_mass(v: int, s: float) -> float:
-    """Probability of the bin v - 1/2 .. v + 1/2 (v >= 0), from upper tails so that it keeps its digits far out."""
-    return upper_tail(v - 0.5, s) - upper_tail(v + 0.5, s)
+def edge(v: int, odd: bool = False) -> float:
+    """Where the bin of the magnitude v ends, in steps: halfway to the next value. Those of the odd quantiser are 0, 1/2, 3/2, 5/2 and so on."""
+    return max(0.25, float(v)) if odd else v + 0.5
+
+
+def bin_mass(v: int, s: float, odd: bool = False) -> float:
+    """Probability of the bin of v (v >= 0), from upper tails so that it keeps its digits far out."""
+    return upper_tail(edge(v - 1, odd) if v else -edge(0, odd), s) - upper_tail(edge(v, odd), s)
 
 
 def upper_tail(x: float, s: float) -> float:
@@ -59,55 +67,61 @@ def integer_probabilities(p: list[float]) -> list[int]:
     return n
 
 
-def table(s: float, r: int) -> list[int]:
+def table(s: float, r: int, odd: bool = False) -> list[int]:
     """The 2R + 2 integer probabilities, the escape last."""
-    p = [bin_mass(abs(v), s) for v in range(-r, r + 1)]
-    return integer_probabilities([*p, 2 * upper_tail(r + 0.5, s)])
+    p = [bin_mass(abs(v), s, odd) for v in range(-r, r + 1)]
+    return integer_probabilities([*p, 2 * upper_tail(edge(r, odd), s)])
 
 
-def expected_bits(s: float, n: list[int]) -> float:
+def expected_bits(s: float, n: list[int], odd: bool = False) -> float:
     """Bits per symbol that the table spends on its own Gaussian, escapes included."""
     r = (len(n) - 2) // 2
     total = 0.0
     for v in range(-r, r + 1):
-        total -= bin_mass(abs(v), s) * math.log2(n[v + r] / TOTAL)
+        total -= bin_mass(abs(v), s, odd) * math.log2(n[v + r] / TOTAL)
     escape = -math.log2(n[-1] / TOTAL)
     for excess in range(1, math.ceil(12 * s) + 16):
-        total += 2 * bin_mass(r + excess, s) * (escape + escape_bits(excess))
+        total += 2 * bin_mass(r + excess, s, odd) * (escape + escape_bits(excess))
     return total
 
 
-def ideal_bits(s: float) -> float:
-    """Entropy of the Gaussian over unit bins."""
+def ideal_bits(s: float, odd: bool = False) -> float:
+    """Entropy of the Gaussian over the bins."""
     total = 0.0
     for v in range(0, math.ceil(12 * s) + 16):
-        p = bin_mass(v, s)
+        p = bin_mass(v, s, odd)
         if p > 0:
             total -= (1 if v == 0 else 2) * p * math.log2(p)
     return total
 
 
 @functools.cache
-def best_table(s: float) -> list[int]:
+def best_table(s: float, odd: bool = False) -> list[int]:
     """The table with the fewest expected bits over R; R is sought on a grid of a fiftieth of s, since the minimum is flat."""
     step = max(1, round(s / 50))
     low, high = max(1, math.floor(2 * s)), max(3, math.ceil(6 * s))
-    candidates = [table(s, r) for r in range(low, high + 1, step)]
-    return min(candidates, key=lambda n: (round(expected_bits(s, n), 9), len(n)))
+    candidates = [table(s, r, odd) for r in range(low, high + 1, step)]
+    return min(candidates, key=lambda n: (round(expected_bits(s, n, odd), 9), len(n)))
 
 
-def all_tables(scales: int = 64) -> list[np.ndarray]:
-    return [np.array(best_table(sigma(i, scales)), np.int64) for i in range(scales)]
+def kinds(scales: int, y_step: float) -> list[tuple[float, bool]]:
+    """(sigma in steps, whether the quantiser is the odd one) of each table of a model, in their order: of z, whose step is 1, then of y in even and in odd states."""
+    sigmas = [sigma(i, scales) for i in range(scales)]
+    return [(s / step, odd) for step, odd in ((1.0, False), (y_step, False), (y_step, True)) for s in sigmas]
+
+
+def all_tables(scales: int, y_step: float) -> list[np.ndarray]:
+    return [np.array(best_table(s, odd), np.int64) for s, odd in kinds(scales, y_step)]
 
 
 WIDTHS = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)  # components of the smooth part of a measured table, in sigmas
 PRIOR = 100            # observations of the Gaussian itself that are added to what was counted
 
 
-def smooth(counts: np.ndarray, s: float) -> np.ndarray:
+def smooth(counts: np.ndarray, s: float, odd: bool = False) -> np.ndarray:
     """Mixture of Gaussians (by expectation-maximisation) for counts of magnitudes, [len(counts)] probabilities of magnitudes."""
     sides = np.where(np.arange(len(counts)) == 0, 1.0, 2.0)
-    parts = np.array([[bin_mass(v, s * w) for v in range(len(counts))] for w in WIDTHS]) * sides
+    parts = np.array([[bin_mass(v, s * w, odd) for v in range(len(counts))] for w in WIDTHS]) * sides
     observed = counts + PRIOR * parts[WIDTHS.index(1.0)]
     weights = np.array([0.93 if w == 1.0 else 0.01 for w in WIDTHS])
     for _ in range(60):
@@ -116,11 +130,11 @@ def smooth(counts: np.ndarray, s: float) -> np.ndarray:
     return weights @ parts
 
 
-def measured_table(counts: np.ndarray, s: float) -> list[int]:
+def measured_table(counts: np.ndarray, s: float, odd: bool = False) -> list[int]:
     """Table for magnitudes that were counted so often, [largest + 1], under a sigma: what was counted, with as many smooth observations as its width calls for."""
     length = max(len(counts), math.ceil(12 * s) + 16)
     counts = np.pad(counts.astype(np.float64), (0, length - len(counts)))
-    p = counts + 2000 * (1 + s) * smooth(counts, s)
+    p = counts + 2000 * (1 + s) * smooth(counts, s, odd)
     p /= p.sum()
     one = np.concatenate([p[:1], p[1:] / 2])  # of each of the two values
     tail = np.concatenate([np.cumsum(p[::-1])[::-1][1:], [0.0]])  # of all magnitudes above
@@ -136,17 +150,17 @@ def measured_table(counts: np.ndarray, s: float) -> list[int]:
     return min((expected(r) for r in range(low, high + 1, max(1, round(s / 8)))), key=lambda e: (round(e[0], 9), len(e[1])))[1]
 
 
-def measured_tables(counts: list[np.ndarray]) -> list[np.ndarray]:
-    """Tables for `counts[i][magnitude]` of every scale index i."""
-    return [np.array(measured_table(c, sigma(i, len(counts))), np.int64) for i, c in enumerate(counts)]
+def measured_tables(counts: list[np.ndarray], y_step: float) -> list[np.ndarray]:
+    """Tables for `counts[table][magnitude]`, in the order of a model's tables."""
+    return [np.array(measured_table(c, s, odd), np.int64) for c, (s, odd) in zip(counts, kinds(len(counts) // aem.QUANTISERS, y_step), strict=True)]
 
 
 if __name__ == "__main__":
     size = 0
-    for i in range(64):
-        s = sigma(i)
-        n = best_table(s)
+    for k, (s, odd) in enumerate(kinds(64, 46 / 32)):
+        n = best_table(s, odd)
         size += 2 * len(n) + 2
-        cost, ideal = expected_bits(s, n), ideal_bits(s)
-        print(f"{i:2d} sigma {s:8.3f} R {(len(n) - 2) // 2:5d} escape {n[-1]:3d} bits {cost:.5f} ideal {ideal:.5f} +{100 * (cost / ideal - 1):.3f} %")
+        cost, ideal = expected_bits(s, n, odd), ideal_bits(s, odd)
+        print(f"{'zeo'[k // 64]} {k % 64:2d} sigma {s:8.3f} R {(len(n) - 2) // 2:5d} escape {n[-1]:3d} bits {cost:.5f} ideal {ideal:.5f} "
+              f"+{100 * (cost / ideal - 1):.3f} %")
     print(size, "bytes")

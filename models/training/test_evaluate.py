@@ -91,15 +91,21 @@ def models(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 
 def test_integers_agree_with_the_float_network(folder: Path, models: tuple[Path, Path]) -> None:
-    """From training over the export to the evaluation: sizes within 2 %, PSNR within 0.1 dB."""
+    """From training over the export to the evaluation: with the float network coded by trellis, too, sizes are within 2 % and PSNR within 0.1 dB. Rounded as
+    in training, it comes out somewhere near."""
     names, pictures = evaluate.load(folder)
+    (net, _), codec = export.load(models[0]), integer.load(str(models[1]))
     coders = [evaluate.Reference(path, pictures) for path in models]
     for quality in (10, 45):
-        whole, integers = (list(coder.run(quality)) for coder in coders)
-        for picture, (size, out), (integer_size, integer_out) in zip(pictures, whole, integers, strict=True):
-            assert out.shape == picture.shape and rd.psnr(out, picture) > 25
-            assert integer_size == pytest.approx(size, rel=0.02)
+        rounded, integers = (list(coder.run(quality)) for coder in coders)
+        for picture, (rounded_size, rounded_out), (integer_size, integer_out) in zip(pictures, rounded, integers, strict=True):
+            height, width = picture.shape[1:]
+            out, bits = expected.code(net, codec, calibrate.pad64(picture), quality)
+            out = out[:, :height, :width]
+            assert integer_out.shape == rounded_out.shape == picture.shape and rd.psnr(out, picture) > 25
+            assert integer_size == pytest.approx(bits / 8, rel=0.02)
             assert rd.psnr(integer_out, picture) == pytest.approx(rd.psnr(out, picture), abs=0.1)
+            assert 0.7 < integer_size / rounded_size < 1.1 and rd.psnr(rounded_out, picture) == pytest.approx(rd.psnr(out, picture), abs=1)
 
 
 def test_evaluation_writes_its_results(folder: Path, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -179,10 +185,10 @@ def test_monotone_and_robust(folder: Path, models: tuple[Path, Path], tmp_path: 
 
 
 def test_expected_figures_are_nearly_those_of_the_integer_codec() -> None:
-    """The same rounding and tables: what differs is the arithmetic alone."""
+    """The same search and tables: what differs is the arithmetic alone. As little sends the search another way, errors are compared, not pixels."""
     net, codec, picture = tiny.network(), integer.Codec(tiny.build(entropy="calibrated")), photo(128, 128).transpose(2, 0, 1)
     for q in (8, 40):
         out, bits = expected.code(net, codec, picture, q)
         coded = codec.code(codec.analyse(picture, q), q)
         decoded = codec.samples8(codec.synthesise(coded.y_hat, q))
-        assert abs(coded.bits / bits - 1) < 0.02 and np.abs(decoded.astype(int) - out).mean() < 2, (q, coded.bits / bits)
+        assert abs(coded.bits / bits - 1) < 0.02 and abs(rd.psnr(decoded, picture) - rd.psnr(out, picture)) < 0.1, (q, coded.bits / bits)

@@ -3,7 +3,8 @@
     python verify.py CHECKPOINT MODEL.aem PICTURE... [--qualities 8,24,40,56,63] [--expected expected.json] [--crop 1024]
 
 For each picture and quality: bits and PSNR of (1) the float network, (2) the integer entropy network with float transforms, where `--expected`
-has figures made that way, (3) the integer codec, and how many values saturated in each tensor.
+has figures made that way, (3) the integer codec, and how many values saturated in each tensor. The float network rounds as training does, the integer codec codes by
+trellis: what that saves is part of the difference.
 """
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ use constriction::stream::{Code, Decode, Encode};
 
 use super::TileCode;
 use super::tables::{PRECISION, Table, Tables};
+use super::trellis::Quantiser;
 use crate::{Error, Result};
 
 /// Longest prefix of an escape (R3.5).
@@ -25,22 +26,22 @@ fn damaged(what: &str) -> Error {
 
 /// What an encoder has decided to write, in the order of decoding.
 #[derive(Debug, Default)]
-pub(crate) struct Symbols(Vec<(i32, u8)>);
+pub(crate) struct Symbols(Vec<(i32, Quantiser, u8)>);
 
 impl Symbols {
-    /// Appends a value under the table of a scale index and gives back what the decoder will read: the value, brought into the range that has codes. The
+    /// Appends a value under the quantiser's table of a scale index and gives back what the decoder will read: the value, brought into the range that has codes. The
     /// caller leaves out what is skipped.
     #[inline]
-    pub(crate) fn push(&mut self, value: i32, index: u8) -> i32 {
+    pub(crate) fn push(&mut self, value: i32, quantiser: Quantiser, index: u8) -> i32 {
         let value = value.clamp(-MAX_VALUE, MAX_VALUE);
-        self.0.push((value, index));
+        self.0.push((value, quantiser, index));
         value
     }
 
     /// The same for values that no encoder needs, up to the largest that the format has codes for, and beyond.
     #[cfg(test)]
-    pub(crate) fn push_beyond(&mut self, value: i32, index: u8) {
-        self.0.push((value, index));
+    pub(crate) fn push_beyond(&mut self, value: i32, quantiser: Quantiser, index: u8) {
+        self.0.push((value, quantiser, index));
     }
 
     pub(crate) fn with_capacity(symbols: usize) -> Result<Self> {
@@ -54,8 +55,8 @@ impl Symbols {
         let impossible = |_| Error::Parameter("a symbol has no code".into());
         let mut coder = DefaultAnsCoder::new();
         // What is pushed last is decoded first.
-        for (value, index) in self.0.into_iter().rev() {
-            let Some(table) = tables.get(index) else { continue };
+        for (value, quantiser, index) in self.0.into_iter().rev() {
+            let Some(table) = tables.get(quantiser, index) else { continue };
             let excess = value.unsigned_abs() as i32 - table.range - 1;
             if excess < 0 {
                 coder.encode_symbol((value + table.range) as usize, &table.distribution).map_err(|e| impossible(e.to_string()))?;
@@ -92,8 +93,8 @@ pub(crate) struct StreamDecoder<'t> {
 impl<'t> StreamDecoder<'t> {
     /// R3.1. The stream has whole words.
     pub(crate) fn new(code: TileCode<'_>, tables: &'t Tables) -> Result<Self> {
-        if usize::from(code.skip_below) > tables.count() {
-            let message = format!("its skip threshold is {}, but the model has {} tables", code.skip_below, tables.count());
+        if usize::from(code.skip_below) > tables.scales() {
+            let message = format!("its skip threshold is {}, but the model has {} scale indices", code.skip_below, tables.scales());
             return Err(Error::format("R3.6", message));
         }
         let words = code.stream.chunks_exact(4).map(LittleEndian::read_u32).collect();
@@ -101,18 +102,18 @@ impl<'t> StreamDecoder<'t> {
         Ok(Self { coder, tables, skip_below: code.skip_below })
     }
 
-    /// The next value under a scale index; 0 without reading if that index is skipped.
+    /// The next value under a quantiser and a scale index, unless that index is skipped (R3.6).
     #[inline]
-    pub(crate) fn value(&mut self, index: u8) -> Result<i32> {
+    pub(crate) fn value(&mut self, quantiser: Quantiser, index: u8) -> Result<Option<i32>> {
         if index < self.skip_below {
-            return Ok(0);
+            return Ok(None);
         }
-        let Some(table) = self.tables.get(index) else { return Ok(0) };
+        let Some(table) = self.tables.get(quantiser, index) else { return Ok(None) };
         let symbol = match self.coder.decode_symbol(&table.lookup) {
             Ok(symbol) => symbol as i32,
             Err(never) => match never {},
         };
-        if symbol <= 2 * table.range { Ok(symbol - table.range) } else { self.escape(table) }
+        if symbol <= 2 * table.range { Ok(Some(symbol - table.range)) } else { self.escape(table).map(Some) }
     }
 
     fn bit(&mut self) -> i32 {
@@ -164,11 +165,11 @@ mod tests {
     fn round_trip(values: &[(i32, u8)]) -> Vec<u8> {
         let tables = tables();
         let mut symbols = Symbols::default();
-        values.iter().filter(|(_, i)| *i > 0).for_each(|(v, i)| assert_eq!(symbols.push(*v, *i), *v));
+        values.iter().filter(|(_, i)| *i > 0).for_each(|(v, i)| assert_eq!(symbols.push(*v, Quantiser::Hyper, *i), *v));
         let stream = symbols.into_stream(&tables).unwrap();
         let mut decoder = StreamDecoder::new(code(&stream), &tables).unwrap();
         for (value, index) in values {
-            assert_eq!(decoder.value(*index).unwrap(), *value);
+            assert_eq!(decoder.value(Quantiser::Hyper, *index).unwrap(), (*index > 0).then_some(*value));
         }
         decoder.finish().unwrap();
         stream
@@ -199,7 +200,7 @@ mod tests {
         let tables = tables();
         // All bits set: the escape of table 1, then ones.
         let mut decoder = StreamDecoder::new(code(&[0xFF; 64]), &tables).unwrap();
-        let error = (0..10).find_map(|_| decoder.value(1).err()).unwrap();
+        let error = (0..10).find_map(|_| decoder.value(Quantiser::Hyper, 1).err()).unwrap();
         assert!(matches!(error, Error::Format(e) if e.rule() == "R3.5"));
     }
 
@@ -208,23 +209,38 @@ mod tests {
         let tables = tables();
         assert!(matches!(StreamDecoder::new(code(&[1, 0, 0, 0, 0, 0, 0, 0]), &tables), Err(Error::Format(e)) if e.rule() == "R3.1"));
         let mut decoder = StreamDecoder::new(code(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]), &tables).unwrap();
-        decoder.value(1).unwrap();
+        decoder.value(Quantiser::Hyper, 1).unwrap();
         assert!(matches!(decoder.finish(), Err(Error::Format(e)) if e.rule() == "R3.4"));
     }
 
     #[test]
-    fn r3_6_skipped_values_are_zero_and_cost_nothing() {
+    fn r3_6_skipped_values_are_not_coded_and_cost_nothing() {
         assert_eq!(round_trip(&[(0, 0), (0, 1), (0, 0)]), round_trip(&[(0, 1)]));
     }
 
     #[test]
     fn r3_6_the_threshold_is_the_tiles_own() {
         let tables = tables();
-        let value = |skip_below, stream, index| StreamDecoder::new(TileCode { skip_below, stream }, &tables)?.value(index);
+        let value = |skip_below, stream, index| StreamDecoder::new(TileCode { skip_below, stream }, &tables)?.value(Quantiser::Even, index);
         // A stream of ones is the last symbol of any table, an escape without end.
         assert!(value(0, &[0xFF; 64], 0).is_err());
-        assert_eq!(value(1, &[0xFF; 64], 0).unwrap(), 0);
-        assert_eq!(value(3, &[0xFF; 64], 2).unwrap(), 0);
+        assert_eq!(value(1, &[0xFF; 64], 0).unwrap(), None);
+        assert_eq!(value(3, &[0xFF; 64], 2).unwrap(), None);
         assert!(matches!(value(4, &[], 0), Err(Error::Format(e)) if e.rule() == "R3.6"));
+    }
+
+    #[test]
+    fn r3_13_each_quantiser_has_its_tables() {
+        let tables = |probabilities: [[u16; 4]; 3]| {
+            let payload: Vec<u8> = probabilities.iter().flat_map(|table| [1].iter().chain(table)).flat_map(|n| n.to_le_bytes()).collect();
+            Tables::parse(&payload, 1).unwrap()
+        };
+        let tables = tables([[16384, 32768, 16000, 384], [32768, 16384, 16000, 384], [16000, 384, 32768, 16384]]);
+        let values = Quantiser::ALL.map(|quantiser| {
+            // A state of 16384, of which the value that the quantiser's table has there is decoded.
+            let mut decoder = StreamDecoder::new(TileCode { skip_below: 0, stream: &[0, 0x40, 0, 0] }, &tables).unwrap();
+            decoder.value(quantiser, 0).unwrap()
+        });
+        assert_eq!(values, [Some(0), Some(-1), Some(1)]);
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use constriction::stream::model::{ContiguousCategoricalEntropyModel, DecoderModel, EntropyModel};
 
+use super::trellis::Quantiser;
 use crate::net::Reader;
 use crate::{Error, Result};
 
@@ -70,18 +71,20 @@ impl DecoderModel<PRECISION> for Lookup {
     }
 }
 
-/// One table for each scale index.
+/// For each [`Quantiser`] one table for each scale index.
 #[derive(Debug)]
 pub(crate) struct Tables {
     tables: Vec<Table>,
+    scales: usize,
 }
 
 impl Tables {
     pub(crate) fn parse(payload: &[u8], scales: u8) -> Result<Self> {
         let invalid = |what: &str| Error::Model(format!("the model is not valid: {what}"));
         let mut r = Reader::new(payload);
-        let mut tables = Vec::with_capacity(scales.into());
-        for _ in 0..scales {
+        let scales = usize::from(scales);
+        let mut tables = Vec::with_capacity(Quantiser::ALL.len() * scales);
+        for _ in 0..Quantiser::ALL.len() * scales {
             let range = r.u16()?;
             if !(1..=8191).contains(&range) {
                 return Err(invalid("the range of a table"));
@@ -94,14 +97,14 @@ impl Tables {
             tables.push(Table { range: range.into(), distribution, lookup: Lookup::new(&probabilities) });
         }
         r.finish()?;
-        Ok(Self { tables })
+        Ok(Self { tables, scales })
     }
 
-    /// Tables of these probabilities.
+    /// Tables of these probabilities, the same for each quantiser.
     #[cfg(test)]
     pub(crate) fn of(tables: &[&[u16]]) -> Self {
         let mut payload = Vec::new();
-        for probabilities in tables {
+        for probabilities in Quantiser::ALL.iter().flat_map(|_| tables) {
             payload.extend(((probabilities.len() as u16 - 2) / 2).to_le_bytes());
             payload.extend(probabilities.iter().flat_map(|p| p.to_le_bytes()));
         }
@@ -110,18 +113,19 @@ impl Tables {
 
     /// The table for a scale index; there is one for each index below the number of scales.
     #[inline]
-    pub(crate) fn get(&self, index: u8) -> Option<&Table> {
-        self.tables.get(usize::from(index))
+    pub(crate) fn get(&self, quantiser: Quantiser, index: u8) -> Option<&Table> {
+        self.of_quantiser(quantiser).get(usize::from(index))
     }
 
-    /// All tables, from scale index 0.
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Table> {
-        self.tables.iter()
+    /// All tables of a quantiser, from scale index 0.
+    #[inline]
+    pub(crate) fn of_quantiser(&self, quantiser: Quantiser) -> &[Table] {
+        &self.tables[quantiser as usize * self.scales..][..self.scales]
     }
 
     /// Number of scale indices.
-    pub(crate) fn count(&self) -> usize {
-        self.tables.len()
+    pub(crate) fn scales(&self) -> usize {
+        self.scales
     }
 }
 

@@ -1,9 +1,9 @@
 //! The symbols of a tile in their order (SPEC 3.3), encoder and decoder side by side.
 
 use super::coder::{StreamDecoder, Symbols};
-use super::rounding::Rounding;
-use crate::Result;
-use crate::net::{Analysis, EntropyNet, Model, Parameters, Tensor, phase_group, sat16, stages::Engine};
+use super::trellis::{Quantiser, State, Trellis};
+use crate::net::{Analysis, EntropyNet, Header, Model, Parameters, Synthesis, Tensor, phase_group, sat16, stages::Engine};
+use crate::{Error, Result};
 
 /// Size of a tile in latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,39 +75,81 @@ pub(crate) fn hyper_steps(
     Ok(context)
 }
 
-/// The four steps of R3.8, the same for both directions: `code` gets what the network says and gives the latent of each channel, in units of
-/// `2^-y_fraction`; `done` takes all latents of a position's channel group.
-fn steps(
-    net: &EntropyNet,
-    engine: &Engine,
-    model: &Model,
+/// What a step of R3.8 codes, in its order.
+pub(crate) struct Step<'a> {
+    number: usize,
+    header: &'a Header,
     shape: TileShape,
-    z: Tensor,
-    mut code: impl FnMut(Place, u8, i16) -> Result<i32>,
-    mut done: impl FnMut(Place, &[i32]),
-) -> Result<()> {
+    parameters: &'a Parameters,
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn new(number: usize, header: &'a Header, shape: TileShape, parameters: &'a Parameters) -> Self {
+        Self { number, header, shape, parameters }
+    }
+
+    /// The channel group of each position: where it begins, in `[rows][columns][m]`, and its means and scale indices (R5.15).
+    #[inline]
+    fn groups(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = (i16, u8)> + use<'a>)> + use<'a> {
+        let (header, parameters, number, columns) = (self.header, self.parameters, self.number, self.shape.columns);
+        let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
+        (0..self.shape.rows).flat_map(move |row| (0..columns).map(move |column| (row, column))).map(move |(row, column)| {
+            let first = (row * columns + column) * header.m + phase_group(number, row, column) * (header.m / 4);
+            let (means, raws) = parameters.at(row, column);
+            let index = move |raw: i16| (((i32::from(raw) + half) >> header.index_shift) + header.index_offset).clamp(0, highest) as u8;
+            (first, means.iter().zip(raws).map(move |(mean, raw)| (*mean, index(*raw))))
+        })
+    }
+
+    /// Where each value is, in `[rows][columns][m]`, its mean and its scale index.
+    #[inline]
+    pub(crate) fn values(&self) -> impl Iterator<Item = (usize, i16, u8)> + use<'a> {
+        self.groups().flat_map(|(first, group)| group.enumerate().map(move |(k, (mean, index))| (first + k, mean, index)))
+    }
+
+    /// What an encoder codes of latents `y`, in units of `2^-y_input_fraction`: the symbols of all values that are not skipped, in their order.
+    pub(crate) fn symbols(&self, y: &[i32], y_input_fraction: u32, skip_below: u8, trellis: &Trellis<'_>, engine: &Engine) -> Result<Vec<(i32, u8)>> {
+        let finer = y_input_fraction - self.header.y_fraction;
+        let mut values = Vec::new();
+        values.try_reserve_exact(y.len() / 4).map_err(|_| Error::Limits("there is no memory for the values of a tile".into()))?;
+        let coded = self.values().filter(|(_, _, index)| *index >= skip_below);
+        values.extend(coded.map(|(at, mean, index)| (y[at] - (i32::from(mean) << finer), index)));
+        trellis.choose(engine.kernel, &mut values)?;
+        Ok(values)
+    }
+}
+
+/// One direction of [`steps`].
+trait Direction {
+    /// Before the values of a step.
+    fn begin(&mut self, step: &Step<'_>) -> Result<()>;
+
+    /// The symbol of the value at a place in `[rows][columns][m]`, and its quantiser; `None` if it is skipped.
+    fn symbol(&mut self, at: usize, mean: i16, index: u8) -> Result<Option<(i32, Quantiser)>>;
+
+    /// Takes all latents of a position's channel group, in units of `2^-y_fraction`, and the place of the first.
+    fn done(&mut self, at: usize, latents: &[i32]);
+}
+
+/// The four steps of R3.8, the same for both directions.
+fn steps(net: &EntropyNet, engine: &Engine, model: &Model, shape: TileShape, z: Tensor, direction: &mut impl Direction) -> Result<()> {
     let header = model.header();
-    let group_len = header.m / 4;
     let features = net.hyper(engine, z)?;
     let mut context = Tensor::zeros(shape.rows, shape.columns, header.m)?;
-    let mut latents = vec![0; group_len];
-    let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
-    for step in 0..4 {
-        let parameters: Parameters = net.step(engine, step, &features, &context)?;
-        let mut positions = context.data_mut().chunks_exact_mut(header.m);
-        for row in 0..shape.rows {
-            for (column, context) in (0..shape.columns).zip(&mut positions) {
-                let first = phase_group(step, row, column) * group_len;
-                let (means, raws) = parameters.at(row, column);
-                let context = &mut context[first..first + group_len];
-                for (k, (((latent, context), mean), raw)) in latents.iter_mut().zip(context).zip(means).zip(raws).enumerate() {
-                    // R5.15
-                    let index = (((i32::from(*raw) + half) >> header.index_shift) + header.index_offset).clamp(0, highest);
-                    *latent = code(Place { row, column, channel: first + k }, index as u8, *mean)?;
-                    *context = sat16((*latent).into());
-                }
-                done(Place { row, column, channel: first }, &latents);
+    let mut latents = vec![0; header.m / 4];
+    for number in 0..4 {
+        let parameters: Parameters = net.step(engine, number, &features, &context)?;
+        let step = Step::new(number, header, shape, &parameters);
+        direction.begin(&step)?;
+        for (first, group) in step.groups() {
+            let context = &mut context.data_mut()[first..first + latents.len()];
+            for ((k, (mean, index)), (latent, context)) in group.enumerate().zip(latents.iter_mut().zip(context)) {
+                // R3.9
+                let value = direction.symbol(first + k, mean, index)?.map_or(0, |(symbol, quantiser)| quantiser.halves(symbol) * header.y_half_step);
+                *latent = value + i32::from(mean);
+                *context = sat16((*latent).into());
             }
+            direction.done(first, &latents);
         }
         parameters.recycle(engine);
     }
@@ -115,36 +157,55 @@ fn steps(
     Ok(())
 }
 
-/// Where a latent is in its tile.
-#[derive(Clone, Copy)]
-struct Place {
-    row: usize,
-    column: usize,
-    channel: usize,
-}
-
 /// R3.7: z of a tile, as the hyper-synthesis takes it.
 pub(crate) fn decode_hyper(decoder: &mut StreamDecoder<'_>, model: &Model, engine: &Engine, quality: u8, shape: TileShape) -> Result<Tensor> {
     let z_shift = model.header().z_shift;
-    let value = |_: usize, index: u8, mean: i16| Ok((decoder.value(index)? << z_shift) + i32::from(mean));
+    let value = |_: usize, index: u8, mean: i16| Ok((decoder.value(Quantiser::Hyper, index)?.unwrap_or(0) << z_shift) + i32::from(mean));
     hyper_steps(model.entropy()?, engine, model, quality, shape.hyper(), value)
 }
 
-/// A tile's stream to the features that synthesis takes (R3.7 to R3.9 and the gain of R5.9): `[rows][columns][m]`.
+/// A tile's stream to the features that synthesis takes (R3.7 to R3.9, R3.13 and the gain of R5.9): `[rows][columns][m]`.
 pub(crate) fn decode_tile(code: TileCode<'_>, model: &Model, engine: &Engine, quality: u8, shape: TileShape) -> Result<Tensor> {
-    let (net, synthesis, header) = (model.entropy()?, model.synthesis()?, model.header());
-    let mut decoder = StreamDecoder::new(code, model.tables())?;
-    let z = decode_hyper(&mut decoder, model, engine, quality, shape)?;
-    let mut features = Tensor::zeros(shape.rows, shape.columns, header.m)?;
-    let (columns, m, y_fraction) = (shape.columns, header.m, header.y_fraction);
-    let out = features.data_mut();
-    let value = |_: Place, index: u8, mean: i16| Ok((decoder.value(index)? << y_fraction) + i32::from(mean));
-    steps(net, engine, model, shape, z, value, |place, latents| {
-        let out = &mut out[(place.row * columns + place.column) * m + place.channel..][..latents.len()];
-        synthesis.gain(quality, place.channel, latents).zip(out).for_each(|(x, out)| *out = x);
-    })?;
-    decoder.finish()?;
+    let (net, synthesis, m) = (model.entropy()?, model.synthesis()?, model.header().m);
+    let mut stream = StreamDecoder::new(code, model.tables())?;
+    let z = decode_hyper(&mut stream, model, engine, quality, shape)?;
+    let mut features = Tensor::zeros(shape.rows, shape.columns, m)?;
+    let mut decoding = Decoding { stream, state: State::default(), synthesis, quality, m, features: features.data_mut() };
+    steps(net, engine, model, shape, z, &mut decoding)?;
+    decoding.stream.finish()?;
     Ok(features)
+}
+
+/// From a stream to features.
+struct Decoding<'a> {
+    stream: StreamDecoder<'a>,
+    state: State,
+    synthesis: &'a Synthesis,
+    quality: u8,
+    m: usize,
+    features: &'a mut [i16],
+}
+
+impl Direction for Decoding<'_> {
+    fn begin(&mut self, _: &Step<'_>) -> Result<()> {
+        self.state = State::default();
+        Ok(())
+    }
+
+    #[inline]
+    fn symbol(&mut self, _: usize, _: i16, index: u8) -> Result<Option<(i32, Quantiser)>> {
+        let quantiser = self.state.quantiser();
+        Ok(self.stream.value(quantiser, index)?.map(|symbol| {
+            self.state = self.state.next(symbol);
+            (symbol, quantiser)
+        }))
+    }
+
+    #[inline]
+    fn done(&mut self, at: usize, latents: &[i32]) {
+        let out = &mut self.features[at..at + latents.len()];
+        self.synthesis.gain(self.quality, at % self.m, latents).zip(out).for_each(|(x, out)| *out = x);
+    }
 }
 
 /// A tile's latents, `[rows][columns][m]` in units of `2^-y_input_fraction`, to its stream (SPEC 6).
@@ -215,27 +276,68 @@ impl Skipped {
 
 /// The symbols of a tile under a threshold, and what it left out.
 fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, quality: u8, shape: TileShape, skip_below: u8) -> Result<(Symbols, Skipped)> {
-    let (net, header) = (model.entropy()?, model.header());
+    let (net, header, y_fraction) = (model.entropy()?, model.header(), model.encoder()?.y_input_fraction);
     let mut symbols = Symbols::with_capacity(y.len() + z.len())?;
     let mut skipped = Skipped::default();
     let z_shift = header.z_shift;
     let z_hat = hyper_steps(net, engine, model, quality, shape.hyper(), |at, index, mean| {
         let symbol = nearest(z[at] - i32::from(mean), z_shift);
-        let symbol = if index < skip_below { skipped.add(symbol) } else { symbols.push(symbol, index) };
+        let symbol = if index < skip_below { skipped.add(symbol) } else { symbols.push(symbol, Quantiser::Hyper, index) };
         Ok((symbol << z_shift) + i32::from(mean))
     })?;
-    let (columns, m) = (shape.columns, header.m);
-    let y_fraction = model.encoder()?.y_input_fraction;
-    let finer = y_fraction - header.y_fraction;
-    let rounding = Rounding::new(model.tables(), y_fraction);
-    let code = |place: Place, index: u8, mean: i16| {
-        let y = y[(place.row * columns + place.column) * m + place.channel];
-        let residual = y - (i32::from(mean) << finer);
-        let symbol = if index < skip_below { skipped.add(rounding.nearest(residual)) } else { symbols.push(rounding.value(residual, index), index) };
-        Ok((symbol << header.y_fraction) + i32::from(mean))
+    let trellis = Trellis::new(model)?;
+    let mut encoding = Encoding {
+        y,
+        y_fraction,
+        finer: y_fraction - header.y_fraction,
+        skip_below,
+        trellis,
+        engine,
+        chosen: Vec::new().into_iter(),
+        state: State::default(),
+        symbols,
+        skipped,
     };
-    steps(net, engine, model, shape, z_hat, code, |_, _| ())?;
-    Ok((symbols, skipped))
+    steps(net, engine, model, shape, z_hat, &mut encoding)?;
+    Ok((encoding.symbols, encoding.skipped))
+}
+
+/// From latents to symbols.
+struct Encoding<'a> {
+    /// In units of `2^-y_fraction`; these are finer than the model's by `finer` bits.
+    y: &'a [i32],
+    y_fraction: u32,
+    finer: u32,
+    skip_below: u8,
+    trellis: Trellis<'a>,
+    engine: &'a Engine,
+    /// Those of the step that are left.
+    chosen: std::vec::IntoIter<(i32, u8)>,
+    state: State,
+    symbols: Symbols,
+    skipped: Skipped,
+}
+
+impl Direction for Encoding<'_> {
+    fn begin(&mut self, step: &Step<'_>) -> Result<()> {
+        self.chosen = step.symbols(self.y, self.y_fraction, self.skip_below, &self.trellis, self.engine)?.into_iter();
+        self.state = State::default();
+        Ok(())
+    }
+
+    #[inline]
+    fn symbol(&mut self, at: usize, mean: i16, index: u8) -> Result<Option<(i32, Quantiser)>> {
+        if index < self.skip_below {
+            self.skipped.add(nearest(self.y[at] - (i32::from(mean) << self.finer), self.y_fraction));
+            return Ok(None);
+        }
+        let (symbol, quantiser) = (self.chosen.next().map_or(0, |(symbol, _)| symbol), self.state.quantiser());
+        let symbol = self.symbols.push(symbol, quantiser, index);
+        self.state = self.state.next(symbol);
+        Ok(Some((symbol, quantiser)))
+    }
+
+    fn done(&mut self, _: usize, _: &[i32]) {}
 }
 
 /// `x / 2^shift`, rounded.

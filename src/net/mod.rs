@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 pub(crate) use analysis::{Analysis, AnalysisStages, INPUTS};
 pub(crate) use context::{EntropyNet, Parameters, phase_group};
 pub(crate) use gradient::{EntropyGradient, RATE_EXPONENT, SynthesisGradient, SynthesisTape};
+pub(crate) use kernels::{Branches, Kernel, Metrics};
 pub(crate) use model::{Blocks, Header};
 pub use model::{Model, ModelId};
 #[cfg(feature = "onnx")]
@@ -29,7 +30,6 @@ pub(crate) use synthesis::{OUTPUTS, Synthesis, SynthesisStages};
 pub(crate) use tensor::Tensor;
 
 use crate::{Error, Result};
-use kernels::Kernel;
 
 /// The kernel for this machine, or the one that the environment variable `AEI_KERNEL` names.
 pub(crate) fn kernel() -> Result<&'static dyn Kernel> {

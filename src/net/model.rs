@@ -72,6 +72,8 @@ pub(crate) struct Header {
     pub(crate) n_z: u8,
     pub(crate) scales: u8,
     pub(crate) y_fraction: u32,
+    /// Half of the step of y, in units of `2^-y_fraction`.
+    pub(crate) y_half_step: i32,
     pub(crate) z_shift: u32,
     pub(crate) index_shift: u32,
     pub(crate) index_offset: i32,
@@ -120,6 +122,7 @@ impl Header {
             n_z,
             scales,
             y_fraction: number(0..=6)?.into(),
+            y_half_step: number(1..=63)?.into(),
             z_shift: number(0..=8)?.into(),
             index_shift: number(1..=14)?.into(),
             index_offset: number(0..=63)?.into(),

@@ -5,7 +5,7 @@ import numpy as np
 from . import network
 from .attachments import metadata, preview_file
 from .container import Refused, parse_file
-from .entropy import AnsDecoder
+from .entropy import AnsDecoder, half_steps, next_state
 from .lossless import alpha_tile, lossless_tile
 
 MAX_PIXELS = 1 << 26  # section 7: a limit of this decoder
@@ -14,11 +14,25 @@ PHASE_XOR = (0, 3, 2, 1)  # P of R3.8
 TYPES = {8: np.uint8, 16: np.dtype("<u2")}
 
 
-def read_values(source, indices, skip_below):
+def read_z(source, tables, indices, skip_below):
     """Values of an array of scale indices, in the array's order; R3.6."""
     values = np.zeros(indices.shape, np.int32)
     coded = indices >= skip_below
-    values[coded] = source.values(indices[coded].tolist())
+    values[coded] = [source.value(tables.z[index]) for index in indices[coded].tolist()]
+    return values
+
+
+def read_y(source, tables, indices, skip_below):
+    """The same of one step of y, in halves of the step of y (R3.9); R3.13. What is skipped
+    changes no state: to go through what is coded is enough."""
+    state, result = 0, []
+    for index in indices[indices >= skip_below].tolist():
+        table = (tables.odd if state & 1 else tables.even)[index]
+        symbol = source.value(table)
+        result.append(half_steps(state, symbol))
+        state = next_state(state, symbol)
+    values = np.zeros(indices.shape, np.int32)
+    values[indices >= skip_below] = result
     return values
 
 
@@ -38,7 +52,7 @@ def decode_z(model, quality, rows, columns, source, skip_below):
             (params[:, :, 1] + (1 << d.index_shift >> 1)) >> d.index_shift)
         index = np.clip(index, 0, d.scales - 1)
         mean, index = (np.take_along_axis(x, group[step], axis=2) for x in (params[:, :, 0], index))
-        symbols = read_values(source, index, skip_below).astype(np.int64)
+        symbols = read_z(source, model.tables, index, skip_below).astype(np.int64)
         np.put_along_axis(z_hat, group[step], (symbols << d.z_shift) + mean, axis=2)
     return z_hat.reshape(rows, columns, d.nz)
 
@@ -61,7 +75,7 @@ def hyper_features(model, z_hat):
 def decode_latents(model, quality, rows, columns, source, skip_below):
     """`y_hat` [rows, columns, m] of a tile of so many positions at 1/16.
 
-    `source.values(list of scale indices)` gives the values that are coded."""
+    `source.value(table)` gives the next symbol that is coded."""
     d, net = model.dims, model.entropy
     z_hat = decode_z(model, quality, rows // 4, columns // 4, source, skip_below)
     hyper = hyper_features(model, z_hat)
@@ -80,9 +94,9 @@ def decode_latents(model, quality, rows, columns, source, skip_below):
         raw = np.take_along_axis(params[:, :, 1], group, axis=2).astype(np.int32)
         index = ((raw + (1 << d.index_shift >> 1)) >> d.index_shift) + d.index_offset
         index = np.clip(index, 0, d.scales - 1)
-        symbols = read_values(source, index, skip_below)
-        # R3.9. |symbol| < 2^22 (R3.5) and y_fraction <= 8: this fits 32 bits.
-        np.put_along_axis(y_hat, group, (symbols << d.y_fraction) + mean, axis=2)
+        halves = read_y(source, model.tables, index, skip_below)
+        # R3.9. No symbol is above 8191 + 2^21 - 1 (R3.5): this is below 2^28.
+        np.put_along_axis(y_hat, group, halves * d.y_half_step + mean, axis=2)
     return y_hat.reshape(rows, columns, d.m)
 
 
@@ -180,7 +194,7 @@ def picture_of_latents(file, model, depth):
         if skip_below > model.dims.scales:
             raise Refused("R3.6", f"tile {number}: a skip threshold of {skip_below}")
         top, left, rows, columns = (v // 16 for v in head.tile_rectangle(number))
-        source = AnsDecoder(stream, model.tables)
+        source = AnsDecoder(stream)
         y_hat[top:top + rows, left:left + columns] = decode_latents(
             model, head.quality, rows, columns, source, skip_below)
         source.finish()

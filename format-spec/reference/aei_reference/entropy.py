@@ -1,4 +1,5 @@
-"""The entropy coder (section 3.1) with its tables and escapes (section 3.2)."""
+"""The entropy coder (section 3.1) with its tables and escapes (section 3.2), and the states of
+values of y (section 3.3)."""
 
 from bisect import bisect_right
 
@@ -9,13 +10,23 @@ from .container import Refused
 MAX_ESCAPE_BITS = 20
 
 
-class AnsDecoder:
-    """One tile's stream. `tables[i]` is (cum, R) of scale index i: the cumulative table
-    as a list from 0 to 65536, and the largest value that is not an escape."""
+def next_state(state, symbol):
+    """R3.13: the state behind a symbol."""
+    return state >> 1 ^ (166 if state & 1 else 0) ^ (121 if symbol & 1 else 0)
 
-    def __init__(self, stream, tables):
+
+def half_steps(state, symbol):
+    """R3.9: how many halves of y's step a symbol stands for."""
+    if state & 1:
+        return 2 * symbol - (symbol > 0) + (symbol < 0)
+    return 2 * symbol
+
+
+class AnsDecoder:
+    """One tile's stream."""
+
+    def __init__(self, stream):
         words = np.frombuffer(stream, "<u4").tolist()
-        self.tables = tables
         self.words = words
         self.state = 0
         if words:  # R3.1
@@ -25,31 +36,23 @@ class AnsDecoder:
             if words:
                 self.state = self.state << 32 | words.pop()
 
-    def values(self, indices):
-        """Decodes one value for each scale index of the list, in order (R3.2, R3.5).
+    def value(self, table):
+        """Decodes one value (R3.2, R3.5). `table` is (cum, R): the cumulative table as a list
+        from 0 to 65536, and the largest value that is not an escape.
 
-        This loop runs about once a pixel, hence the local names. Python's integers do
-        not wrap, and need not: (state >> 16) * probability + rest < 2^64."""
-        tables, words, state = self.tables, self.words, self.state
-        pop, find = words.pop, bisect_right
-        result = []
-        append = result.append
-        for index in indices:
-            cum, radius = tables[index]
-            u = state & 0xFFFF
-            symbol = find(cum, u)  # one more than the symbol's number
-            low = cum[symbol - 1]
-            state = (state >> 16) * (cum[symbol] - low) + u - low
-            if state < 0x1_0000_0000 and words:
-                state = state << 32 | pop()
-            if symbol <= 2 * radius + 1:
-                append(symbol - 1 - radius)
-            else:
-                self.state = state
-                append(self._escaped(radius))
-                state = self.state
+        Python's integers do not wrap, and need not: (state >> 16) * probability + rest < 2^64."""
+        cum, radius = table
+        state = self.state
+        u = state & 0xFFFF
+        symbol = bisect_right(cum, u)  # one more than the symbol's number
+        low = cum[symbol - 1]
+        state = (state >> 16) * (cum[symbol] - low) + u - low
+        if state < 0x1_0000_0000 and self.words:
+            state = state << 32 | self.words.pop()
         self.state = state
-        return result
+        if symbol <= 2 * radius + 1:
+            return symbol - 1 - radius
+        return self._escaped(radius)
 
     def bit(self):
         """R3.3."""

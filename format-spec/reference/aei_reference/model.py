@@ -1,9 +1,11 @@
 """The model file (section 4)."""
 
 import hashlib
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +32,7 @@ class Dimensions:
     qualities: int
     scales: int
     y_fraction: int
+    y_half_step: int
     z_shift: int
     index_shift: int
     index_offset: int
@@ -71,6 +74,13 @@ class Gain:
     values: np.ndarray
 
 
+class Tables(NamedTuple):
+    """Of each kind a list: (cum, R) for each scale index."""
+    z: list
+    even: list  # y in even states
+    odd: list
+
+
 @dataclass(frozen=True)
 class EntropyNetwork:
     up1: Dense
@@ -101,7 +111,7 @@ class SynthesisNetwork:
 class Model:
     id: bytes
     dims: Dimensions
-    tables: list  # (cum, R) for each scale index
+    tables: Tables
     z_index: np.ndarray  # u8 [qualities, nz]
     entropy: EntropyNetwork
     synthesis: SynthesisNetwork
@@ -193,7 +203,7 @@ class Reader:
 def parse_mhdr(payload):
     """Section 4.1."""
     reader = Reader(payload, "MHDR", "4.1")
-    fields = reader.unpack("<6H12B")
+    fields = reader.unpack("<6H13B")
     (length,) = reader.unpack("<B")
     if not 1 <= length <= 32:
         reader.refuse(f"a name of {length} bytes")
@@ -220,6 +230,7 @@ def parse_mhdr(payload):
             ("qualities", (64,)),
             ("scales", range(1, 65)),
             ("y_fraction", range(0, 7)),
+            ("y_half_step", range(1, 64)),
             ("z_shift", range(0, 9)),
             ("index_shift", range(1, 15)),
             ("index_offset", range(0, 64)),
@@ -233,16 +244,16 @@ def parse_mhdr(payload):
 def parse_tabl(payload, dims):
     """Section 4.2."""
     reader = Reader(payload, "TABL", "4.2")
-    tables = []
-    for index in range(dims.scales):
+    tables = Tables([], [], [])
+    for kind, index in itertools.product(Tables._fields, range(dims.scales)):
         (radius,) = reader.unpack("<H")
         if not 1 <= radius <= 8191:
-            reader.refuse(f"table {index}: R is {radius}")
+            reader.refuse(f"{kind}, table {index}: R is {radius}")
         probabilities = reader.array("<u2", 2 * radius + 2)
         cum = [0] + np.cumsum(probabilities, dtype=np.int64).tolist()
         if probabilities.min() < 1 or cum[-1] != 65536:
-            reader.refuse(f"table {index}: a probability of 0 or a sum other than 65536")
-        tables.append((cum, radius))
+            reader.refuse(f"{kind}, table {index}: a probability of 0 or a sum other than 65536")
+        getattr(tables, kind).append((cum, radius))
     reader.end()
     return tables
 
@@ -252,7 +263,7 @@ def parse_zidx(payload, dims):
     z_index = reader.array("u1", dims.qualities, dims.nz)
     reader.end()
     if z_index.max() >= dims.scales:
-        reader.refuse("a scale index that has no table")
+        reader.refuse("a scale index that has no tables")
     return z_index
 
 

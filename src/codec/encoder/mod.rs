@@ -22,7 +22,7 @@ use super::preview::{SIDE, Shrink};
 use super::transforms::{Stages, Transforms};
 use super::{BAND, Device, Limits, Progress, Quality, by_tile, memory, report};
 use crate::container::{self, Attachments, Head};
-use crate::entropy::{CodedTile, TileShape, encode_tile, encode_tile_under};
+use crate::entropy::{CodedTile, SEARCH_BYTES, TileShape, encode_tile, encode_tile_under};
 use crate::net::{Engine, Model, ModelId};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT, TilePlace};
@@ -449,8 +449,8 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result
     let latents = memory::features(columns * (rows + BAND as u64), 2 * h.m);
     let tile = (grid.tile() / LATENT) as u64;
     let at_once = if by_tile(grid.per_row()) { rayon::current_num_threads().min(grid.per_row()) } else { 1 };
-    // A tile's latents, its symbols of 8 bytes, its context, and what the entropy network holds.
-    let tiles = memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + 2 * h.m + 6 * h.ce) * at_once as u64;
+    // A tile's latents, its symbols of 8 bytes, those of a step once more, its context, and what the entropy network holds.
+    let tiles = (memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + h.m + 2 * h.m + 6 * h.ce) + SEARCH_BYTES) * at_once as u64;
     // Of 16 bits, for what is known here.
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
     // A band with what stands in place of what is invisible, and the averages that it is made of.

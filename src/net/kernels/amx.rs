@@ -11,8 +11,9 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::avx2::find_paths;
 use super::avx512::{Job, store, store_gated, vnni};
-use super::{BLOCK, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise};
+use super::{BLOCK, Branches, Decisions, Dense, Depthwise, Epilogue, Kernel, Metrics, Segment, check_dense, check_depthwise};
 
 /// Positions and outputs of a tile of sums, and rows of any tile.
 const ROWS: usize = 16;
@@ -141,6 +142,11 @@ impl Kernel for Amx {
         check_depthwise(layer, rows, width, out);
         // SAFETY: as above.
         unsafe { vnni::depthwise(layer, rows, width, out) }
+    }
+
+    fn viterbi(&self, metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
+        // SAFETY: `self` exists, so the processor has the features, of which AVX2 is one.
+        unsafe { find_paths(metrics, branches, decisions) }
     }
 }
 

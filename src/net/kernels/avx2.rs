@@ -6,7 +6,8 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::pack::Line;
-use super::{BLOCK, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise, groups};
+use super::{BLOCK, Branches, Decisions, Dense, Depthwise, Epilogue, Kernel, Metrics, Segment, check_dense, check_depthwise, groups};
+use crate::entropy::{BY_STATE, BY_SYMBOL, HALF};
 
 /// Positions that a tile has at most: 12 of the 16 registers are accumulators; the weights need two more, the input and a product one each.
 const TILE: usize = 6;
@@ -56,6 +57,64 @@ pub(super) fn gate(a: __m256i, b: __m256i, fraction: u32) -> __m256i {
     _mm256_blendv_epi8(product, _mm256_subs_epi16(zero, a), _mm256_cmpeq_epi16(b, minus_one))
 }
 
+/// States in a register.
+const LANES: usize = 8;
+
+/// Numbers of 8 states, those of the number's lane xor `BY`, plus `cost`.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn way<const BY: usize>(from: &[__m256i; HALF / LANES], group: usize, cost: __m256i) -> __m256i {
+    const { assert!(matches!(BY % LANES, 0 | 1 | 6 | 7), "these are all that the code has") };
+    let lanes = from[group ^ (BY / LANES)];
+    let lanes = match BY % LANES {
+        1 => _mm256_shuffle_epi32(lanes, 0xB1),
+        6 => _mm256_permute4x64_epi64(lanes, 0x1B),
+        7 => _mm256_shuffle_epi32(_mm256_permute4x64_epi64(lanes, 0x1B), 0xB1),
+        _ => lanes,
+    };
+    _mm256_add_epi32(lanes, cost)
+}
+
+/// [`viterbi::advance`].
+#[target_feature(enable = "avx2")]
+pub(super) fn find_paths(metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
+    // SAFETY: loads of 32 bytes of an array of a multiple of 32 bytes, which need not be aligned.
+    let load = |metrics: &Metrics, at: usize| unsafe { _mm256_loadu_si256(metrics[at..at + LANES].as_ptr().cast()) };
+    let mut even = [_mm256_setzero_si256(); HALF / LANES];
+    let mut odd = even;
+    for (branch, decisions) in branches.iter().zip(decisions) {
+        for group in 0..HALF / LANES {
+            let (low, high) = (_mm256_castsi256_ps(load(metrics, 2 * LANES * group)), _mm256_castsi256_ps(load(metrics, 2 * LANES * group + LANES)));
+            // Registers are shuffled by halves; the permutation puts what comes of that in order.
+            even[group] = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)), 0xD8);
+            odd[group] = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xDD)), 0xD8);
+        }
+        let costs = branch.map(|cost| _mm256_set1_epi32(cost));
+        select::<0, BY_SYMBOL>(&even, [costs[0], costs[1]], &mut metrics[..HALF], &mut decisions[..HALF]);
+        select::<BY_STATE, { BY_STATE ^ BY_SYMBOL }>(&odd, [costs[2], costs[3]], &mut metrics[HALF..], &mut decisions[HALF..]);
+    }
+}
+
+/// The better ways to half of the states.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn select<const BY_EVEN: usize, const BY_ODD: usize>(from: &[__m256i; HALF / LANES], costs: [__m256i; 2], metrics: &mut [i32], decisions: &mut [u8]) {
+    for (group, (metrics, decisions)) in metrics.chunks_exact_mut(4 * LANES).zip(decisions.chunks_exact_mut(4 * LANES)).enumerate() {
+        let mut taken = [_mm256_setzero_si256(); 4];
+        for (i, (metrics, taken)) in metrics.chunks_exact_mut(LANES).zip(&mut taken).enumerate() {
+            let (a, b) = (way::<BY_EVEN>(from, 4 * group + i, costs[0]), way::<BY_ODD>(from, 4 * group + i, costs[1]));
+            // SAFETY: a store of 32 bytes to 8 numbers.
+            unsafe { _mm256_storeu_si256(metrics.as_mut_ptr().cast(), _mm256_min_epi32(a, b)) };
+            *taken = _mm256_cmpgt_epi32(a, b);
+        }
+        // To bytes, again by halves, and in order.
+        let bytes = _mm256_packs_epi16(_mm256_packs_epi32(taken[0], taken[1]), _mm256_packs_epi32(taken[2], taken[3]));
+        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        // SAFETY: a store of 32 bytes to as many.
+        unsafe { _mm256_storeu_si256(decisions.as_mut_ptr().cast(), _mm256_and_si256(bytes, _mm256_set1_epi8(1))) };
+    }
+}
+
 /// Defines a kernel: its name, its instruction-set extensions and its way to multiply and add.
 macro_rules! kernel {
     ($kernel:ident, $name:literal, $module:ident, $features:literal, [$($feature:tt),*], $multiply_add:ident) => {
@@ -84,6 +143,11 @@ macro_rules! kernel {
                 check_depthwise(layer, rows, width, out);
                 // SAFETY: as above.
                 unsafe { $module::depthwise(layer, rows, width, out) }
+            }
+
+            fn viterbi(&self, metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
+                // SAFETY: `self` exists, so the processor has the features, of which AVX2 is one.
+                unsafe { find_paths(metrics, branches, decisions) }
             }
         }
 

@@ -6,9 +6,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::avx2::gate;
+use super::avx2::{find_paths, gate};
 use super::pack::Line;
-use super::{BLOCK, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise, groups};
+use super::{BLOCK, Branches, Decisions, Dense, Depthwise, Epilogue, Kernel, Metrics, Segment, check_dense, check_depthwise, groups};
 
 /// Positions that a tile has at most. With two blocks of outputs, 24 of the 32 registers are accumulators; the weights need two more, the input one.
 const TILE: usize = 12;
@@ -112,6 +112,11 @@ macro_rules! kernel {
                 check_depthwise(layer, rows, width, out);
                 // SAFETY: as above.
                 unsafe { $module::depthwise(layer, rows, width, out) }
+            }
+
+            fn viterbi(&self, metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
+                // SAFETY: `self` exists, so the processor has the features, of which AVX2 is one.
+                unsafe { find_paths(metrics, branches, decisions) }
             }
         }
 

@@ -23,8 +23,10 @@ mod scalar;
 mod simd128;
 #[cfg(test)]
 mod tests;
+mod viterbi;
 
 pub(crate) use pack::{Dense, Depthwise};
+pub(crate) use viterbi::{Branches, Decisions, Metrics};
 
 /// Outputs of a dense layer are packed in blocks of this many.
 pub(crate) const BLOCK: usize = 16;
@@ -86,6 +88,11 @@ pub(crate) trait Kernel: Send + Sync {
     /// # Panics
     /// If a slice is too short.
     fn depthwise(&self, layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &mut [i16]);
+
+    /// Viterbi's algorithm for so many values as there are branches: [`viterbi::advance`].
+    fn viterbi(&self, metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
+        viterbi::advance(metrics, branches, decisions);
+    }
 }
 
 /// Finds out, once, whether this machine can run a kernel.

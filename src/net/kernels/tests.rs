@@ -1,6 +1,7 @@
 //! Every kernel against the scalar one.
 
 use super::*;
+use crate::entropy::STATES;
 
 /// A linear congruential generator (Knuth's constants).
 pub(super) struct Lcg(pub(super) u64);
@@ -218,5 +219,27 @@ fn short_slices_are_refused() {
         assert!(!row([32, 32, 31], 32));
         assert!(!row([31, 32, 32], 32));
         assert!(!row([32, 32, 32], 31));
+    }
+}
+
+#[test]
+fn viterbi_agrees_with_scalar() {
+    let mut seed = 3_u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        // Often equal, so that ties come up.
+        (seed >> 58) as i32 * if seed >> 57 & 1 == 0 { 1 } else { 4000 }
+    };
+    let branches: Vec<Branches> = (0..300).map(|_| std::array::from_fn(|_| random())).collect();
+    let first: Metrics = std::array::from_fn(|_| random());
+    let paths = |kernel: &dyn Kernel| {
+        let (mut metrics, mut decisions) = (first, vec![[9; STATES]; branches.len()]);
+        kernel.viterbi(&mut metrics, &branches, &mut decisions);
+        (metrics, decisions)
+    };
+    let expected = paths(&scalar::Scalar);
+    assert!(expected.1.iter().flatten().all(|decision| *decision < 2));
+    for kernel in available() {
+        assert!(paths(kernel) == expected, "{} differs", kernel.name());
     }
 }

@@ -176,7 +176,7 @@ fn values_of_the_header_have_bounds() {
     for blocks in 12..17 {
         assert!(parse(blocks, 0).is_ok() && parse(blocks, 16).is_ok() && parse(blocks, 17).is_err(), "{blocks}");
     }
-    for (at, least, most) in [(17, 64, 64), (18, 1, 64), (19, 0, 6), (20, 0, 8), (21, 1, 14), (22, 0, 63), (23, 1, 6)] {
+    for (at, least, most) in [(17, 64, 64), (18, 1, 64), (19, 0, 6), (20, 1, 63), (21, 0, 8), (22, 1, 14), (23, 0, 63), (24, 1, 6)] {
         assert!(parse(at, least).is_ok() && parse(at, most).is_ok() && parse(at, most + 1).is_err(), "{at}");
         assert!(least == 0 || parse(at, least - 1).is_err(), "{at}");
     }
@@ -184,7 +184,7 @@ fn values_of_the_header_have_bounds() {
         assert!(parse(at, good[at] + 8).is_err(), "{at}");
     }
     assert!(matches!(parse(0, 2), Err(Error::Unsupported(_))));
-    assert!(parse(24, 0).is_err() && parse(24, good[24] + 1).is_err() && parse(25, 0xff).is_err());
+    assert!(parse(25, 0).is_err() && parse(25, good[25] + 1).is_err() && parse(26, 0xff).is_err());
 
     // The beginning of `enco`.
     let read = |bytes: [u8; 6]| EncoderHeader::read(&mut Reader::new(&bytes), &h);

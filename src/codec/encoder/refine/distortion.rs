@@ -14,7 +14,7 @@ const BLIND: usize = 1;
 /// Side of a part that goes through the synthesis at a time in latents, without its halo.
 pub(super) const PART: usize = 32;
 /// What a curvature of the distortion counts: more than it says, as latents of one place share their errors.
-const WEIGHT: f32 = 1.5;
+pub(super) const WEIGHT: f32 = 1.5;
 
 /// Rows and columns of latents of the canvas that go through the synthesis at a time.
 pub(super) struct Part {

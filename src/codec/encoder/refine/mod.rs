@@ -15,7 +15,7 @@ use super::tile_latents;
 use crate::codec::memory::features;
 use crate::codec::quality::lambda;
 use crate::codec::{BAND, Progress, Quality, report};
-use crate::entropy::{TileShape, hyper_latents};
+use crate::entropy::{SEARCH_BYTES, TileShape, hyper_latents};
 use crate::net::{Engine, INPUTS, Model, SynthesisGradient};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT, TilePlace};
@@ -63,6 +63,8 @@ pub(super) const MAX_EFFORT: u8 = SCHEDULES.len() as u8;
 /// Hyper-latents go less far in a round, and as if all of them had this curvature.
 const Z_PART: f32 = 0.3;
 const Z_CURVATURE: f32 = 8.0;
+/// How much of the curvature of the distortion a latent's own error counts with: curvatures are larger than they are estimated, so that steps are shorter.
+const OWN_ERROR: f32 = 1.0 / distortion::WEIGHT;
 /// What a slope of the rate counts: less than it says, as later values adapt.
 const RATE_SLOPE: f32 = 0.85;
 /// What a curvature of the rate counts: more, so that steps where it is steep are short.
@@ -138,8 +140,8 @@ pub(super) fn refine_memory(grid: &Grid, model: &Model, tune: Tune) -> u64 {
     let tile = rows * columns.min((grid.tile() / LATENT) as u64);
     // The canvas: latents of 32 bits, and cells, of which the analysis has read more than it has given latents of.
     let canvas = features(columns * (rows + 2 * HALO as u64), 2 * h.m) + features(4 * columns * (rows + 2 * HALO as u64 + BAND as u64), INPUTS);
-    // Of a tile: latents as integers, in floating point and the best ones, values, slopes and curvatures of the rate, slopes of the distortion.
-    let numbers = features(tile, 2 * h.m * 7);
+    // Of a tile: latents as integers, in floating point and the best ones, values, slopes and curvatures of the rate, slopes of the distortion; symbols of a step.
+    let numbers = features(tile, 2 * h.m * 7 + h.m) + SEARCH_BYTES;
     let entropy = features(tile, h.m + (6 + 3 * usize::from(h.n_trunk)) * h.ce);
     let side = (PART.min(grid.tile() / LATENT) + 2 * HALO) as u64;
     let blocks = 3 * h.synthesis.n8() + 5;
@@ -305,7 +307,7 @@ impl<'a> Refiner<'a> {
         let unit = power_of_two(-(self.model.header().y_fraction as i32)) as f32;
         let numbers = y.iter_mut().zip(&rate.y_hat).zip(&distortion.slope).zip(rate.slope.iter().zip(&rate.curvature));
         for ((((y, y_hat), by_distortion), (by_rate, bent)), curvature) in numbers.zip(curvature.iter().cycle()) {
-            let force = curvature * (*y_hat as f32 * unit - *y) - by_distortion - RATE_SLOPE * by_rate;
+            let force = OWN_ERROR * curvature * (*y_hat as f32 * unit - *y) - by_distortion - RATE_SLOPE * by_rate;
             *y += part * force / (curvature + RATE_CURVATURE * bent);
         }
     }

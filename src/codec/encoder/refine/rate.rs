@@ -2,7 +2,7 @@
 
 use super::power_of_two;
 use crate::Result;
-use crate::entropy::{COST_FRACTION, Rounding, Skipped, Table, Tables, TileShape, cost, hyper_steps, nearest};
+use crate::entropy::{COST_FRACTION, Quantiser, Skipped, State, Step, Table, Tables, TileShape, Trellis, cost, hyper_steps, nearest};
 use crate::net::{Engine, EntropyGradient, Model, RATE_EXPONENT, Tensor, phase_group, sat16};
 use crate::picture::try_filled;
 
@@ -16,10 +16,10 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    pub(super) fn new(tables: &Tables) -> Self {
+    pub(super) fn new(tables: &Tables, quantiser: Quantiser) -> Self {
         let row =
             |table: &Table| (0..=(table.range as usize + 1).min(MAX_MAGNITUDE)).map(|n| cost(table, n as i32) as f32 / (1 << COST_FRACTION) as f32).collect();
-        Self { bits: tables.iter().map(row).collect() }
+        Self { bits: tables.of_quantiser(quantiser).iter().map(row).collect() }
     }
 
     /// Bits of a value; a scale index beyond the tables costs like the last one.
@@ -77,8 +77,10 @@ pub(super) struct Rate {
 pub(super) struct RateModel<'a> {
     model: &'a Model,
     net: &'a EntropyGradient,
-    costs: Costs,
-    rounding: Rounding,
+    z_costs: Costs,
+    /// Of even states, and of odd ones.
+    y_costs: [Costs; 2],
+    trellis: Trellis<'a>,
 }
 
 impl<'a> RateModel<'a> {
@@ -86,8 +88,9 @@ impl<'a> RateModel<'a> {
         Ok(Self {
             model,
             net: model.entropy_gradient()?,
-            costs: Costs::new(model.tables()),
-            rounding: Rounding::new(model.tables(), model.encoder()?.y_input_fraction),
+            z_costs: Costs::new(model.tables(), Quantiser::Hyper),
+            y_costs: [Quantiser::Even, Quantiser::Odd].map(|quantiser| Costs::new(model.tables(), quantiser)),
+            trellis: Trellis::new(model)?,
         })
     }
 
@@ -97,7 +100,9 @@ impl<'a> RateModel<'a> {
         let (header, y_fraction) = (self.model.header(), self.model.encoder()?.y_input_fraction);
         let (m, group, finer) = (header.m, header.m / 4, y_fraction - header.y_fraction);
         let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
-        let unit = power_of_two(-(y_fraction as i32)) as f32;
+        // Steps of the quantiser in a unit of a latent, and in a unit of a residual.
+        let steps = power_of_two(header.y_fraction as i32) as f32 / (2 * header.y_half_step) as f32;
+        let in_steps = steps * power_of_two(-(y_fraction as i32)) as f32;
         let scale = power_of_two(RATE_EXPONENT) as f32;
         let derivatives = if slopes { y.len() } else { 0 };
         let mut rate = Rate {
@@ -119,9 +124,9 @@ impl<'a> RateModel<'a> {
                 value = skipped.add(value);
             } else {
                 coded[at] = true;
-                rate.bits += f64::from(self.costs.of(value, index.into()));
+                rate.bits += f64::from(self.z_costs.of(value, index.into()));
                 if slopes {
-                    rate.z_slope[at] = self.costs.slope(value as f32, index.into()).0;
+                    rate.z_slope[at] = self.z_costs.slope(value as f32, index.into()).0;
                 }
             }
             rate.z_hat[at] = (value << header.z_shift) + i32::from(mean);
@@ -132,6 +137,8 @@ impl<'a> RateModel<'a> {
         let mut context = Tensor::zeros(shape.rows, shape.columns, m)?;
         for step in 0..4 {
             let (parameters, tape) = self.net.forward(engine, step, &features, &context)?;
+            let mut chosen = Step::new(step, header, shape, &parameters).symbols(y, y_fraction, skip_below, &self.trellis, engine)?.into_iter();
+            let mut state = State::default();
             let mut code = |row: usize, column: usize, by_mean: &mut [i16], by_index: &mut [i16]| {
                 let first = (row * shape.columns + column) * m + phase_group(step, row, column) * group;
                 let (means, raws) = parameters.at(row, column);
@@ -139,23 +146,28 @@ impl<'a> RateModel<'a> {
                     let at = first + k;
                     let index = (((i32::from(raws[k]) + half) >> header.index_shift) + header.index_offset).clamp(0, highest) as u8;
                     let residual = y[at] - (i32::from(means[k]) << finer);
-                    let value = if index < skip_below {
-                        skipped.add(self.rounding.nearest(residual))
+                    // What is not coded costs nothing: in even states, a 0 that is next to certain does not either.
+                    let quantiser = if index < skip_below { Quantiser::Even } else { state.quantiser() };
+                    let costs = &self.y_costs[usize::from(quantiser == Quantiser::Odd)];
+                    let symbol = if index < skip_below {
+                        skipped.add(nearest(residual, y_fraction))
                     } else {
-                        let value = self.rounding.value(residual, index);
-                        rate.bits += f64::from(self.costs.of(value, index.into()));
-                        value
+                        let symbol = chosen.next().map_or(0, |(symbol, _)| symbol);
+                        rate.bits += f64::from(costs.of(symbol, index.into()));
+                        state = state.next(symbol);
+                        symbol
                     };
-                    rate.y_hat[at] = (value << header.y_fraction) + i32::from(means[k]);
+                    rate.y_hat[at] = quantiser.halves(symbol) * header.y_half_step + i32::from(means[k]);
                     context.data_mut()[at] = sat16(rate.y_hat[at].into());
                     if slopes {
                         // Of what is not coded, too: that is what keeps it near the mean, which is what it is decoded as.
-                        let (slope, curvature) = self.costs.slope(residual as f32 * unit, index.into());
+                        let (slope, curvature) = self.y_costs[0].slope(residual as f32 * in_steps, index.into());
+                        let slope = slope * steps;
                         rate.slope[at] += slope;
-                        rate.curvature[at] = curvature.max(0.0);
+                        rate.curvature[at] = curvature.max(0.0) * steps * steps;
                         // A greater mean is a smaller residual. Casts saturate.
                         by_mean[k] = (-slope * scale) as i16;
-                        by_index[k] = (self.costs.by_index(value, index.into()) * scale) as i16;
+                        by_index[k] = (costs.by_index(symbol, index.into()) * scale) as i16;
                     }
                 }
             };
@@ -208,7 +220,7 @@ mod tests {
 
     #[test]
     fn slopes_are_those_of_the_costs() {
-        let costs = Costs::new(&Tables::of(&[&[32, 65471, 32, 1], &[1000, 8000, 16000, 15536, 16000, 8000, 999, 1]]));
+        let costs = Costs::new(&Tables::of(&[&[32, 65471, 32, 1], &[1000, 8000, 16000, 15536, 16000, 8000, 999, 1]]), Quantiser::Even);
         for index in 0..2 {
             assert_eq!(costs.slope(0.0, index).0, 0.0);
             for n in 0..3 {

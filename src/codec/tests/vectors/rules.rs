@@ -3,7 +3,7 @@
 use super::attachments::with_payload;
 use super::*;
 use crate::container::deflate::deflate;
-use crate::entropy::Symbols;
+use crate::entropy::{Quantiser, Symbols};
 
 type Chunks = Vec<([u8; 4], Vec<u8>)>;
 
@@ -212,8 +212,8 @@ impl Vectors {
         let file = |excesses: &[i32]| {
             let mut symbols = Symbols::default();
             for (excess, index) in excesses.iter().zip(model.z_index(quality)) {
-                let range = model.tables().get(*index).unwrap().range;
-                symbols.push_beyond(excess.signum() * (range + excess.abs()), *index);
+                let range = model.tables().get(Quantiser::Hyper, *index).unwrap().range;
+                symbols.push_beyond(excess.signum() * (range + excess.abs()), Quantiser::Hyper, *index);
             }
             forged(&model, 9, 7, quality, coded(0, &symbols.into_stream(model.tables()).unwrap()))
         };
