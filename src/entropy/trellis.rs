@@ -61,7 +61,7 @@ impl State {
 /// The state that led to `state` by a symbol, odd or not.
 fn before(state: usize, odd: bool) -> usize {
     let by_symbol = if odd { BY_SYMBOL } else { 0 };
-    if state < HALF { 2 * (state ^ by_symbol) } else { 2 * (state - HALF ^ BY_STATE ^ by_symbol) + 1 }
+    if state < HALF { 2 * (state ^ by_symbol) } else { 2 * ((state - HALF) ^ BY_STATE ^ by_symbol) + 1 }
 }
 
 /// Fractional bits of what [`cost`] gives.
@@ -181,7 +181,7 @@ impl<'t> Trellis<'t> {
         let row = &self.bits[quantiser][usize::from(index).min(self.bits[quantiser].len() - 1)];
         let bits = row.get(symbol as usize).copied().unwrap_or_else(|| self.far(quantiser, symbol, index));
         let squared = i64::from(error.abs().min(LARGEST_ERROR)).pow(2);
-        let error = (squared * SQUARED_ERROR_BITS << BRANCH_FRACTION) >> (2 * self.fraction);
+        let error = ((squared * SQUARED_ERROR_BITS) << BRANCH_FRACTION) >> (2 * self.fraction);
         (i64::from(bits) + error).min(MOST.into()) as i32
     }
 

@@ -32,7 +32,7 @@ pub fn check_device(device: Device) -> Result<Option<Library>> {
 }
 
 /// The transforms of a model as two ONNX files, for use outside of this crate: analysis, which takes `pixels` (uint8, `[n, 3, height, width]`, sides multiples
-/// of 64), and synthesis, which takes `y_hat` (float, `[n, m, height / 16, width / 16]`, in quantisation steps); both take `quality` (int64, one index, 0 to 63)
+/// of 64), and synthesis, which takes `y_hat` (float, `[n, m, height / 16, width / 16]`, in units of which the integers of a file are `2^y_fraction` parts); both take `quality` (int64, one index, 0 to 63)
 /// and give what the other one takes, `y` being not rounded.
 ///
 /// # Errors
