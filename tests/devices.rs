@@ -150,8 +150,8 @@ fn check_kodak(pick: impl Fn(&str) -> bool) {
                 sum / count,
                 100. * size
             );
-            // A file of 3 KB at index 8: some twenty bytes.
-            let most = if quality == 8 { 0.01 } else { 0.005 };
+            // A file of 3 KB at index 8: some forty bytes. One latent that differs leads to another way through the trellis.
+            let most = if quality == 8 { 0.015 } else { 0.0075 };
             assert!(largest <= MAX && worst < MEAN && size < most && count > 0.);
         }
     }
