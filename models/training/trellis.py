@@ -37,7 +37,7 @@ def before(state: int, odd: int) -> int:
 
 
 def halves(symbols: np.ndarray, quantisers: np.ndarray) -> np.ndarray:
-    """What symbols of y stand for, in halves of the step (R3.14)."""
+    """What symbols of y stand for, in halves of the step (R3.9)."""
     return 2 * symbols - np.where(quantisers == ODD, np.sign(symbols), 0)
 
 
