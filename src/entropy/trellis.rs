@@ -84,8 +84,8 @@ const LARGEST_ERROR: i32 = 1 << 20;
 /// Symbols up to this have their bits looked up.
 const LOOKED_UP: usize = 1024;
 
-/// What an error of one squared unit of a latent is taken to be worth, in bits. Theory has 8.7 for independent errors at high rates; later values are predicted from earlier ones, though, and
-/// pay for their errors too.
+/// What an error of one squared unit of a latent is taken to be worth, in bits. Theory has 8.7 for independent errors at high rates; later values are predicted from
+/// earlier ones, though, and pay for their errors too.
 const SQUARED_ERROR_BITS: i64 = 14;
 
 /// Chooses the symbols of y that an encoder codes.
