@@ -38,7 +38,9 @@ fn kernels(c: &mut Criterion) {
         group.throughput(Throughput::Elements(kernel.depthwise_products()));
         group.bench_function("3x3 depthwise", |b| b.iter(|| black_box(kernel.depthwise()).len()));
         group.throughput(Throughput::Elements(kernel.values()));
-        group.bench_function("trellis", |b| b.iter(|| black_box(kernel.viterbi()).len()));
+        for states in KernelBench::states() {
+            group.bench_function(format!("trellis of {states} states"), |b| b.iter(|| black_box(kernel.viterbi(states)).len()));
+        }
         group.finish();
     }
 }

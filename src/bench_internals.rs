@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::entropy::{Quantiser, STATES, StreamDecoder, Symbols, TileCode};
-use crate::net::kernels::{Branches, Decisions, Dense, Depthwise, Epilogue, Kernel, Metrics, Segment, available};
+use crate::entropy::{Quantiser, StreamDecoder, Symbols, TileCode, TrellisCode};
+use crate::net::kernels::{Branches, Dense, Depthwise, Epilogue, Kernel, Segment, available};
 use crate::net::{Engine, INPUTS, Model, Tensor};
 use crate::{Error, Quality, Result};
 
@@ -146,7 +146,8 @@ pub struct KernelBench {
     input: Vec<i16>,
     output: Vec<i16>,
     branches: Vec<Branches>,
-    decisions: Vec<Decisions>,
+    metrics: Vec<i32>,
+    decisions: Vec<u8>,
 }
 
 /// Positions of a [`KernelBench`].
@@ -167,7 +168,8 @@ impl KernelBench {
             input: numbers(POSITIONS * channels, 11),
             output: vec![0; POSITIONS * channels],
             branches: numbers(4 * VALUES, 11).chunks_exact(4).map(|costs| std::array::from_fn(|i| costs[i].unsigned_abs().into())).collect(),
-            decisions: vec![[0; STATES]; VALUES],
+            metrics: Vec::new(),
+            decisions: Vec::new(),
         });
         Ok(benches.collect())
     }
@@ -199,10 +201,18 @@ impl KernelBench {
         VALUES as u64
     }
 
-    /// The best ways through the trellis.
-    pub fn viterbi(&mut self) -> &[Decisions] {
-        let mut metrics: Metrics = [0; STATES];
-        self.kernel.viterbi(&mut metrics, &self.branches, &mut self.decisions);
+    /// Numbers of states that there are codes of.
+    pub fn states() -> impl Iterator<Item = usize> {
+        TrellisCode::ALL.into_iter().map(TrellisCode::states)
+    }
+
+    /// The best ways through a trellis of so many states.
+    pub fn viterbi(&mut self, states: usize) -> &[u8] {
+        let code = TrellisCode::ALL.into_iter().find(|code| code.states() == states).unwrap_or_default();
+        self.metrics.clear();
+        self.metrics.resize(2 * code.states(), 0);
+        self.decisions.resize(VALUES * code.states() / 8, 0);
+        self.kernel.viterbi(code, &mut self.metrics, &self.branches, &mut self.decisions);
         &self.decisions
     }
 

@@ -177,9 +177,9 @@ def chunk(chunk_type, payload=b""):
 
 
 def head(width=64, height=64, version=1, flags=0, channels=3, depth=8, orientation=1,
-         tile_log2=8, quality=0, reserved=0, model_id=bytes(8)):
+         tile_log2=8, quality=0, trellis=0, model_id=bytes(8)):
     return struct.pack("<BBIIBBBBBB8s", version, flags, width, height, channels, depth,
-                       orientation, tile_log2, quality, reserved, model_id)
+                       orientation, tile_log2, quality, trellis, model_id)
 
 
 def tile(number, stream=b""):
@@ -377,11 +377,20 @@ class StatesTest(TestCase):
         self.assertEqual(states, [0, 121, 154, 52, 99, 151, 148, 74, 37])
 
     def test_code(self):
-        """The octal numbers of Ungerboeck's code, and that a trellis comes of it: two symbols
-        lead to two states, and to each state lead two."""
-        self.assertEqual((next_state(1, 0), next_state(0, 1)), (0o515 >> 1, 0o362 >> 1))
-        followers = [next_state(state, symbol) for state in range(256) for symbol in (0, 1)]
-        self.assertEqual(sorted(followers), sorted([*range(256)] * 2))
+        """The octal numbers of the codes, and that trellises come of them: two symbols lead to
+        two states, to each state lead two, and all are reached."""
+        codes = ((256, 0o515, 0o362), (1024, 0o2551, 0o1636), (4096, 0o10773, 0o5112),
+                 (16384, 0o52747, 0o33212))
+        for trellis, (states, by_state, by_symbol) in enumerate(codes):
+            self.assertEqual((next_state(1, 0, trellis), next_state(0, 1, trellis)),
+                             (by_state >> 1, by_symbol >> 1))
+            followers = [next_state(state, symbol, trellis)
+                         for state in range(states) for symbol in (0, 1)]
+            self.assertEqual(sorted(followers), sorted([*range(states)] * 2))
+            reached = {0}
+            for _ in range(20):
+                reached |= {next_state(s, symbol, trellis) for s in reached for symbol in (0, 1)}
+            self.assertEqual(len(reached), states)
         for state in range(256):
             self.assertNotEqual(next_state(state, 0), next_state(state, 1))
             for symbol in range(-9, 10):  # only its lowest bit counts
@@ -409,6 +418,9 @@ class StatesTest(TestCase):
                              [[[2, 0, 0]], [[0, 0, -2]], [[6, -3, 1]], [[0, 0, 4]]])
             self.assertEqual(source.tables, ["even 1", "odd 1", "even 1", "even 1",
                                              "odd 1", "odd 1", "even 1", "even 1"])
+        # Another trellis, in states 0, 463 and 231 xor 692.
+        source = GivenSource([1, 2, -3])
+        self.assertEqual(decode.read_y(source, self.TABLES, index[2], 1, 1).tolist(), [[2, 3, -5]])
         source = GivenSource([3, 2, 1])
         self.assertEqual(decode.read_y(source, self.TABLES, index[0], 0).tolist(), [[6, 3, 2]])
         self.assertEqual(source.tables, ["even 1", "odd 0", "even 1"])
@@ -549,7 +561,8 @@ class ContainerTest(TestCase):
                        {"width": 65536}, {"height": 0}, {"height": 65536}, {"channels": 0},
                        {"channels": 5}, {"depth": 0}, {"depth": 17},
                        {"orientation": 0}, {"orientation": 9}, {"tile_log2": 7},
-                       {"tile_log2": 13}, {"quality": 64}, {"reserved": 1}):
+                       {"tile_log2": 13}, {"quality": 64}, {"trellis": 4},
+                       {"flags": 1, "quality": 63, "trellis": 1}):
             with self.subTest(change), self.refuses("R2.6"):
                 parse_file(aei_file(chunk(b"HEAD", head(**change)), tile(0)))
         for payload in (b"", head()[:-1], head() + b"\0"):

@@ -3,6 +3,7 @@
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::Extras;
+use crate::entropy::{Coding, TrellisCode};
 use crate::picture::MAX_SIDE;
 use crate::picture::tiles::Grid;
 use crate::{Channels, Error, ModelId, Orientation, Quality, Result, SampleDepth};
@@ -26,6 +27,8 @@ pub(crate) struct Head {
     pub(crate) orientation: Orientation,
     pub(crate) tile_log2: u8,
     pub(crate) quality: Quality,
+    /// Means nothing in a lossless picture either.
+    pub(crate) trellis: TrellisCode,
     pub(crate) model_id: ModelId,
 }
 
@@ -38,9 +41,12 @@ impl Head {
             return Err(Error::Unsupported(format!("format version {version} is not known here, only {VERSION}: use a newer version of aei (R2.6)")));
         }
         let payload: &[u8; HEAD_LEN] = payload.try_into().map_err(|_| refuse(format!("it has {} bytes", payload.len())))?;
-        if payload[1] & !LOSSLESS != 0 || payload[15] != 0 {
+        if payload[1] & !LOSSLESS != 0 {
             return Err(Error::Unsupported("the header has flags that this version of aei does not know: use a newer one (R2.6)".into()));
         }
+        let unknown =
+            || Error::Unsupported(format!("the header has a trellis that this version of aei does not know, {}: use a newer one (R2.6)", payload[15]));
+        let trellis = *TrellisCode::ALL.get(usize::from(payload[15])).ok_or_else(unknown)?;
         let side = |at: usize, name: &str| match LittleEndian::read_u32(&payload[at..]) {
             v @ 1..=MAX_SIDE => Ok(v),
             v => Err(refuse(format!("{name} {v}"))),
@@ -48,8 +54,8 @@ impl Head {
         let mut id = [0; 8];
         id.copy_from_slice(&payload[16..]);
         let lossless = payload[1] & LOSSLESS != 0;
-        if lossless && (payload[14] != Quality::HIGHEST.get() || id != [0; 8]) {
-            return Err(refuse("a lossless picture with a quality or a model".into()));
+        if lossless && (payload[14] != Quality::HIGHEST.get() || trellis != TrellisCode::default() || id != [0; 8]) {
+            return Err(refuse("a lossless picture with a quality, a trellis or a model".into()));
         }
         Ok(Self {
             lossless,
@@ -66,13 +72,19 @@ impl Head {
                 t => return Err(refuse(format!("tile size 2^{t}"))),
             },
             quality: Quality::index(payload[14]).map_err(|_| refuse(format!("quality index {}", payload[14])))?,
+            trellis,
             model_id: ModelId(id),
         })
     }
 
     /// The same picture, its samples stored as they are.
     pub(crate) fn without_loss(self) -> Self {
-        Self { lossless: true, quality: Quality::HIGHEST, model_id: ModelId([0; 8]), ..self }
+        Self { lossless: true, quality: Quality::HIGHEST, trellis: TrellisCode::default(), model_id: ModelId([0; 8]), ..self }
+    }
+
+    /// How tiles of latents are coded.
+    pub(crate) fn coding(&self) -> Coding {
+        Coding { quality: self.quality.get(), code: self.trellis }
     }
 
     /// The payload.
@@ -87,6 +99,7 @@ impl Head {
         bytes[12] = self.orientation.to_exif();
         bytes[13] = self.tile_log2;
         bytes[14] = self.quality.get();
+        bytes[15] = self.trellis as u8;
         bytes[16..].copy_from_slice(&self.model_id.0);
         bytes
     }

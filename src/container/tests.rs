@@ -1,6 +1,7 @@
 //! R2.1 to R2.9: what is accepted and what is refused, by the label of the rule.
 
 use super::*;
+use crate::entropy::TrellisCode;
 use crate::{Channels, ModelId, Orientation, Quality};
 
 fn head(width: u32, height: u32) -> Head {
@@ -13,6 +14,7 @@ fn head(width: u32, height: u32) -> Head {
         orientation: Orientation::default(),
         tile_log2: 8,
         quality: Quality::default(),
+        trellis: TrellisCode::default(),
         model_id: ModelId([7; 8]),
     }
 }
@@ -145,7 +147,7 @@ fn r2_6_header_fields() {
     for (at, value) in [(0, 0), (0, 2), (1, 1), (2, 0), (4, 1), (6, 0), (8, 1), (10, 0), (10, 5), (11, 0), (11, 17), (12, 0), (12, 9)] {
         refused(at, value);
     }
-    for (at, value) in [(13, 7), (13, 13), (14, 64), (15, 1)] {
+    for (at, value) in [(13, 7), (13, 13), (14, 64), (15, 4)] {
         refused(at, value);
     }
     assert_eq!(rule(file(&[(b"HEAD", &good[..23]), TILE_0, END])), "R2.6");

@@ -10,6 +10,6 @@ pub(crate) use coder::StreamDecoder;
 pub(crate) use coder::Symbols;
 pub(crate) use tables::{Table, Tables};
 pub(crate) use tile::{
-    CodedTile, Skipped, Step, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, hyper_latents, hyper_steps, nearest,
+    CodedTile, Coding, Skipped, Step, TileCode, TileShape, decode_hyper, decode_tile, encode_tile, encode_tile_under, hyper_latents, hyper_steps, nearest,
 };
-pub(crate) use trellis::{BY_STATE, BY_SYMBOL, COST_FRACTION, HALF, Quantiser, SEARCH_BYTES, STATES, State, Trellis, cost};
+pub(crate) use trellis::{COST_FRACTION, Code as TrellisCode, Quantiser, State, Trellis, cost, search_bytes};

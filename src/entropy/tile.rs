@@ -1,7 +1,7 @@
 //! The symbols of a tile in their order (SPEC 3.3), encoder and decoder side by side.
 
 use super::coder::{StreamDecoder, Symbols};
-use super::trellis::{Quantiser, State, Trellis};
+use super::trellis::{Code, Quantiser, State, Trellis};
 use crate::net::{Analysis, EntropyNet, Header, Model, Parameters, Synthesis, Tensor, phase_group, sat16, stages::Engine};
 use crate::{Error, Result};
 
@@ -15,6 +15,22 @@ pub(crate) struct TileShape {
 impl TileShape {
     fn hyper(self) -> (usize, usize) {
         (self.rows / 4, self.columns / 4)
+    }
+}
+
+/// How all tiles of a file are coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Coding {
+    /// Index of the quality.
+    pub(crate) quality: u8,
+    pub(crate) code: Code,
+}
+
+#[cfg(test)]
+impl Coding {
+    /// With the first code.
+    pub(crate) fn of(quality: u8) -> Self {
+        Self { quality, code: Code::default() }
     }
 }
 
@@ -165,12 +181,12 @@ pub(crate) fn decode_hyper(decoder: &mut StreamDecoder<'_>, model: &Model, engin
 }
 
 /// A tile's stream to the features that synthesis takes (R3.7 to R3.9, R3.13 and the gain of R5.9): `[rows][columns][m]`.
-pub(crate) fn decode_tile(code: TileCode<'_>, model: &Model, engine: &Engine, quality: u8, shape: TileShape) -> Result<Tensor> {
+pub(crate) fn decode_tile(tile: TileCode<'_>, model: &Model, engine: &Engine, coding: Coding, shape: TileShape) -> Result<Tensor> {
     let (net, synthesis, m) = (model.entropy()?, model.synthesis()?, model.header().m);
-    let mut stream = StreamDecoder::new(code, model.tables())?;
-    let z = decode_hyper(&mut stream, model, engine, quality, shape)?;
+    let mut stream = StreamDecoder::new(tile, model.tables())?;
+    let z = decode_hyper(&mut stream, model, engine, coding.quality, shape)?;
     let mut features = Tensor::zeros(shape.rows, shape.columns, m)?;
-    let mut decoding = Decoding { stream, state: State::default(), synthesis, quality, m, features: features.data_mut() };
+    let mut decoding = Decoding { stream, state: State::first(coding.code), coding, synthesis, m, features: features.data_mut() };
     steps(net, engine, model, shape, z, &mut decoding)?;
     decoding.stream.finish()?;
     Ok(features)
@@ -180,15 +196,15 @@ pub(crate) fn decode_tile(code: TileCode<'_>, model: &Model, engine: &Engine, qu
 struct Decoding<'a> {
     stream: StreamDecoder<'a>,
     state: State,
+    coding: Coding,
     synthesis: &'a Synthesis,
-    quality: u8,
     m: usize,
     features: &'a mut [i16],
 }
 
 impl Direction for Decoding<'_> {
     fn begin(&mut self, _: &Step<'_>) -> Result<()> {
-        self.state = State::default();
+        self.state = State::first(self.coding.code);
         Ok(())
     }
 
@@ -204,7 +220,7 @@ impl Direction for Decoding<'_> {
     #[inline]
     fn done(&mut self, at: usize, latents: &[i32]) {
         let out = &mut self.features[at..at + latents.len()];
-        self.synthesis.gain(self.quality, at % self.m, latents).zip(out).for_each(|(x, out)| *out = x);
+        self.synthesis.gain(self.coding.quality, at % self.m, latents).zip(out).for_each(|(x, out)| *out = x);
     }
 }
 
@@ -217,12 +233,12 @@ pub(crate) fn encode_tile(
     model: &Model,
     analysis: &Analysis,
     engine: &Engine,
-    quality: u8,
+    coding: Coding,
     shape: TileShape,
     skip_below: Option<u8>,
 ) -> Result<CodedTile> {
     let z = hyper_latents(y, model, analysis, engine, shape)?;
-    encode_tile_under(y, &z, model, engine, quality, shape, skip_below)
+    encode_tile_under(y, &z, model, engine, coding, shape, skip_below)
 }
 
 /// As [`encode_tile`], with hyper-latents that are chosen already, in units of `2^-z_shift`.
@@ -231,21 +247,21 @@ pub(crate) fn encode_tile_under(
     z: &[i32],
     model: &Model,
     engine: &Engine,
-    quality: u8,
+    coding: Coding,
     shape: TileShape,
     skip_below: Option<u8>,
 ) -> Result<CodedTile> {
     if let Some(skip_below) = skip_below {
-        let (symbols, _) = code_tile(y, z, model, engine, quality, shape, skip_below)?;
+        let (symbols, _) = code_tile(y, z, model, engine, coding, shape, skip_below)?;
         return Ok(CodedTile { skip_below, stream: symbols.into_stream(model.tables())? });
     }
     let skip_below = model.encoder()?.skip_below;
-    let (symbols, skipped) = code_tile(y, z, model, engine, quality, shape, skip_below)?;
+    let (symbols, skipped) = code_tile(y, z, model, engine, coding, shape, skip_below)?;
     if !skipped.is_too_much() {
         return Ok(CodedTile { skip_below, stream: symbols.into_stream(model.tables())? });
     }
     drop(symbols);
-    let (symbols, _) = code_tile(y, z, model, engine, quality, shape, 0)?;
+    let (symbols, _) = code_tile(y, z, model, engine, coding, shape, 0)?;
     Ok(CodedTile { skip_below: 0, stream: symbols.into_stream(model.tables())? })
 }
 
@@ -275,17 +291,17 @@ impl Skipped {
 }
 
 /// The symbols of a tile under a threshold, and what it left out.
-fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, quality: u8, shape: TileShape, skip_below: u8) -> Result<(Symbols, Skipped)> {
+fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, coding: Coding, shape: TileShape, skip_below: u8) -> Result<(Symbols, Skipped)> {
     let (net, header, y_fraction) = (model.entropy()?, model.header(), model.encoder()?.y_input_fraction);
     let mut symbols = Symbols::with_capacity(y.len() + z.len())?;
     let mut skipped = Skipped::default();
     let z_shift = header.z_shift;
-    let z_hat = hyper_steps(net, engine, model, quality, shape.hyper(), |at, index, mean| {
+    let z_hat = hyper_steps(net, engine, model, coding.quality, shape.hyper(), |at, index, mean| {
         let symbol = nearest(z[at] - i32::from(mean), z_shift);
         let symbol = if index < skip_below { skipped.add(symbol) } else { symbols.push(symbol, Quantiser::Hyper, index) };
         Ok((symbol << z_shift) + i32::from(mean))
     })?;
-    let trellis = Trellis::new(model)?;
+    let trellis = Trellis::new(model, coding.code)?;
     let mut encoding = Encoding {
         y,
         y_fraction,
@@ -294,7 +310,8 @@ fn code_tile(y: &[i32], z: &[i32], model: &Model, engine: &Engine, quality: u8, 
         trellis,
         engine,
         chosen: Vec::new().into_iter(),
-        state: State::default(),
+        code: coding.code,
+        state: State::first(coding.code),
         symbols,
         skipped,
     };
@@ -313,6 +330,7 @@ struct Encoding<'a> {
     engine: &'a Engine,
     /// Those of the step that are left.
     chosen: std::vec::IntoIter<(i32, u8)>,
+    code: Code,
     state: State,
     symbols: Symbols,
     skipped: Skipped,
@@ -321,7 +339,7 @@ struct Encoding<'a> {
 impl Direction for Encoding<'_> {
     fn begin(&mut self, step: &Step<'_>) -> Result<()> {
         self.chosen = step.symbols(self.y, self.y_fraction, self.skip_below, &self.trellis, self.engine)?.into_iter();
-        self.state = State::default();
+        self.state = State::first(self.code);
         Ok(())
     }
 

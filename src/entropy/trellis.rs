@@ -5,17 +5,60 @@
 
 use super::tables::{PRECISION, Table, Tables};
 use crate::Result;
-use crate::net::{Branches, Kernel, Metrics, Model};
+use crate::net::{Branches, Kernel, Model};
 use crate::picture::try_filled;
 
-/// States of the trellis.
-pub(crate) const STATES: usize = 256;
-/// Even ones, or odd ones.
-pub(crate) const HALF: usize = STATES / 2;
-/// What an odd state adds to the next one besides its highest bit, and what an odd symbol adds: the code with 256 states of Ungerboeck (Channel coding with
-/// multilevel/phase signals, 1982; in octal 515 and 362).
-pub(crate) const BY_STATE: usize = 0o515 >> 1 & (HALF - 1);
-pub(crate) const BY_SYMBOL: usize = 0o362 >> 1;
+/// Which states follow which (R3.13): the more there are, the closer a trellis comes to what is possible, and the longer an encoder looks for the best way through it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Code {
+    #[default]
+    States256,
+    States1024,
+    States4096,
+    States16384,
+}
+
+impl Code {
+    /// All, in the order of their numbers in a file.
+    pub(crate) const ALL: [Self; 4] = [Self::States256, Self::States1024, Self::States4096, Self::States16384];
+
+    /// How many states there are, a power of two.
+    pub(crate) const fn states(self) -> usize {
+        1 << match self {
+            Self::States256 => 8,
+            Self::States1024 => 10,
+            Self::States4096 => 12,
+            Self::States16384 => 14,
+        }
+    }
+
+    /// The code's two polynomials. The first code is Ungerboeck's (Channel coding with multilevel/phase signals, 1982), which ends with 256 states; the others are the best
+    /// of some thousands that were drawn (models/training/EXPERIMENTS.md).
+    const fn polynomials(self) -> [usize; 2] {
+        match self {
+            Self::States256 => [0o515, 0o362],
+            Self::States1024 => [0o2551, 0o1636],
+            Self::States4096 => [0o10773, 0o5112],
+            Self::States16384 => [0o52747, 0o33212],
+        }
+    }
+
+    /// What an odd state adds to the next one besides its highest bit.
+    pub(crate) const fn by_state(self) -> usize {
+        self.polynomials()[0] >> 1 & (self.states() / 2 - 1)
+    }
+
+    /// What an odd symbol adds.
+    pub(crate) const fn by_symbol(self) -> usize {
+        self.polynomials()[1] >> 1
+    }
+
+    /// The state that led to `state` by a symbol, odd or not.
+    fn before(self, state: usize, odd: bool) -> usize {
+        let (half, by_symbol) = (self.states() / 2, if odd { self.by_symbol() } else { 0 });
+        if state < half { 2 * (state ^ by_symbol) } else { 2 * ((state - half) ^ self.by_state() ^ by_symbol) + 1 }
+    }
+}
 
 /// What tables there are for each scale index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,28 +83,32 @@ impl Quantiser {
 }
 
 /// A state (R3.13).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct State(u8);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct State {
+    number: u16,
+    /// What is added to the next one if this one is odd, and if a symbol is.
+    by_state: u16,
+    by_symbol: u16,
+}
 
 impl State {
+    /// That of the first value of a step.
+    pub(crate) fn first(code: Code) -> Self {
+        Self { number: 0, by_state: (code.states() / 2 | code.by_state()) as u16, by_symbol: code.by_symbol() as u16 }
+    }
+
     #[inline]
     pub(crate) fn quantiser(self) -> Quantiser {
-        if self.0 & 1 == 0 { Quantiser::Even } else { Quantiser::Odd }
+        if self.number & 1 == 0 { Quantiser::Even } else { Quantiser::Odd }
     }
 
     /// What follows when a symbol has been coded.
     #[inline]
     pub(crate) fn next(self, symbol: i32) -> Self {
-        let by_state = if self.0 & 1 == 0 { 0 } else { HALF | BY_STATE } as u8;
-        let by_symbol = if symbol & 1 == 0 { 0 } else { BY_SYMBOL } as u8;
-        Self(self.0 >> 1 ^ by_state ^ by_symbol)
+        let by_state = if self.number & 1 == 0 { 0 } else { self.by_state };
+        let by_symbol = if symbol & 1 == 0 { 0 } else { self.by_symbol };
+        Self { number: self.number >> 1 ^ by_state ^ by_symbol, ..self }
     }
-}
-
-/// The state that led to `state` by a symbol, odd or not.
-fn before(state: usize, odd: bool) -> usize {
-    let by_symbol = if odd { BY_SYMBOL } else { 0 };
-    if state < HALF { 2 * (state ^ by_symbol) } else { 2 * ((state - HALF) ^ BY_STATE ^ by_symbol) + 1 }
 }
 
 /// Fractional bits of what [`cost`] gives.
@@ -77,7 +124,10 @@ const IMPOSSIBLE: i32 = 16 * MOST;
 /// So many values are looked at together: the path to the best of their last states is taken.
 const BLOCK: usize = 4096;
 /// Bytes that [`Trellis::choose`] needs at most, besides the values.
-pub(crate) const SEARCH_BYTES: u64 = (BLOCK * (STATES + size_of::<[i32; 4]>() + size_of::<Branches>())) as u64;
+pub(crate) const fn search_bytes(code: Code) -> u64 {
+    (BLOCK * (code.states() / 8 + size_of::<[i32; 4]>() + size_of::<Branches>())) as u64
+}
+
 /// Residuals are taken to be within this, and errors: beyond all of a network's, and so that nothing overflows.
 const LARGEST: i32 = 1 << 28;
 const LARGEST_ERROR: i32 = 1 << 20;
@@ -90,6 +140,7 @@ const SQUARED_ERROR_BITS: i64 = 14;
 
 /// Chooses the symbols of y that an encoder codes.
 pub(crate) struct Trellis<'t> {
+    code: Code,
     tables: &'t Tables,
     /// Bits of symbols from 0 on in units of `2^-BRANCH_FRACTION`, `[quantiser][scale]`.
     bits: [Vec<Vec<i32>>; 2],
@@ -104,16 +155,16 @@ impl<'t> Trellis<'t> {
     ///
     /// # Errors
     /// As [`Model::encoder`].
-    pub(crate) fn new(model: &'t Model) -> Result<Self> {
+    pub(crate) fn new(model: &'t Model, code: Code) -> Result<Self> {
         let (header, fraction) = (model.header(), model.encoder()?.y_input_fraction);
-        Ok(Self::with(model.tables(), fraction, header.y_half_step << (fraction - header.y_fraction)))
+        Ok(Self::with(code, model.tables(), fraction, header.y_half_step << (fraction - header.y_fraction)))
     }
 
     /// For residuals in units of `2^-fraction`, in which half a step is `half`.
-    fn with(tables: &'t Tables, fraction: u32, half: i32) -> Self {
+    fn with(code: Code, tables: &'t Tables, fraction: u32, half: i32) -> Self {
         let row = |table: &Table| (0..=(table.range.unsigned_abs() as usize + 1).min(LOOKED_UP)).map(|n| branch_bits(table, n as i32)).collect();
         let bits = [Quantiser::Even, Quantiser::Odd].map(|quantiser| tables.of_quantiser(quantiser).iter().map(row).collect());
-        Self { tables, bits, fraction, half }
+        Self { code, tables, bits, fraction, half }
     }
 
     /// Residuals with their scale indices, of all values of a step that are coded, in their order, to symbols.
@@ -121,26 +172,29 @@ impl<'t> Trellis<'t> {
     /// # Errors
     /// [`Error::Limits`](crate::Error::Limits) if there is no memory.
     pub(crate) fn choose(&self, kernel: &dyn Kernel, values: &mut [(i32, u8)]) -> Result<()> {
-        let len = values.len().min(BLOCK);
-        let (mut symbols, mut branches, mut decisions) = (try_filled(len, [0; 4])?, try_filled(len, [0; 4])?, try_filled(len, [0; STATES])?);
+        let (len, states) = (values.len().min(BLOCK), self.code.states());
+        let (mut symbols, mut branches, mut decisions) = (try_filled(len, [0; 4])?, try_filled(len, [0; 4])?, try_filled(len * states / 8, 0_u8)?);
+        // Kernels need as much room again.
+        let mut metrics = try_filled(2 * states, 0)?;
         let mut state = 0;
         for values in values.chunks_mut(BLOCK) {
-            let (symbols, branches, decisions) = (&mut symbols[..values.len()], &mut branches[..values.len()], &mut decisions[..values.len()]);
+            let (symbols, branches) = (&mut symbols[..values.len()], &mut branches[..values.len()]);
             for ((residual, index), (symbols, branches)) in values.iter().zip(symbols.iter_mut().zip(&mut *branches)) {
                 (*symbols, *branches) = self.candidates(*residual, *index);
             }
-            let mut metrics: Metrics = [IMPOSSIBLE; STATES];
+            metrics[..states].fill(IMPOSSIBLE);
             metrics[state] = 0;
-            for (branches, decisions) in branches.chunks(SUM).zip(decisions.chunks_mut(SUM)) {
-                kernel.viterbi(&mut metrics, branches, decisions);
+            for (branches, decisions) in branches.chunks(SUM).zip(decisions.chunks_mut(SUM * states / 8)) {
+                kernel.viterbi(self.code, &mut metrics, branches, &mut decisions[..branches.len() * states / 8]);
+                let metrics = &mut metrics[..states];
                 let least = metrics.iter().copied().min().unwrap_or(0);
                 metrics.iter_mut().for_each(|metric| *metric -= least);
             }
-            state = (0..STATES).min_by_key(|s| metrics[*s]).unwrap_or(0);
+            state = (0..states).min_by_key(|s| metrics[*s]).unwrap_or(0);
             let mut behind = state;
-            for ((residual, _), (symbols, decisions)) in values.iter_mut().zip(symbols.iter().zip(decisions)).rev() {
-                let odd = decisions[behind] == 1;
-                behind = before(behind, odd);
+            for ((residual, _), (symbols, decisions)) in values.iter_mut().zip(symbols.iter().zip(decisions.chunks_exact(states / 8))).rev() {
+                let odd = decisions[behind / 8] >> (behind % 8) & 1 == 1;
+                behind = self.code.before(behind, odd);
                 let symbol = symbols[2 * (behind & 1) + usize::from(odd)];
                 // That of a residual of 0 may have to be odd, and then it has a sign.
                 *residual = if *residual < 0 { -symbol } else { symbol };
@@ -242,7 +296,7 @@ mod tests {
 
     /// Bits and errors of symbols, in units of branches, as a decoder gets them.
     fn total(trellis: &Trellis<'_>, values: &[(i32, u8)], symbols: &[i32]) -> i64 {
-        let mut state = State::default();
+        let mut state = State::first(trellis.code);
         let costs = values.iter().zip(symbols).map(|((residual, index), symbol)| {
             let quantiser = state.quantiser();
             state = state.next(*symbol);
@@ -260,13 +314,28 @@ mod tests {
 
     #[test]
     fn r3_13_states_by_hand() {
-        let next = |state, symbol| State(state).next(symbol).0;
+        let next = |code: Code, number, symbol| State { number, ..State::first(code) }.next(symbol).number;
+        let of = |code| move |number, symbol| next(code, number, symbol);
+        let next = of(Code::States256);
         assert_eq!([next(0, 0), next(0, 1), next(0, -1), next(0, -2)], [0, 121, 121, 0]);
         assert_eq!([next(1, 0), next(1, 3), next(255, 2), next(200, -7)], [166, 166 ^ 121, 127 ^ 166, 100 ^ 121]);
-        assert_eq!([State(6), State(7)].map(State::quantiser), [Quantiser::Even, Quantiser::Odd]);
-        for state in 0..=255 {
-            for symbol in 0..2 {
-                assert_eq!(before(next(state, symbol).into(), symbol == 1), usize::from(state));
+        // The halves of the numbers in the specification.
+        for (code, by_state, by_symbol) in [(Code::States1024, 692, 463), (Code::States4096, 2301, 1317), (Code::States16384, 10995, 6981)] {
+            let next = of(code);
+            assert_eq!([next(1, 0), next(0, 1), next(7, -1), next(8, 2)], [by_state, by_symbol, 3 ^ by_state ^ by_symbol, 4]);
+        }
+        let state = |number| State { number, ..State::first(Code::States16384) };
+        assert_eq!([state(6), state(7)].map(State::quantiser), [Quantiser::Even, Quantiser::Odd]);
+    }
+
+    #[test]
+    fn two_states_lead_to_each_one_by_an_odd_and_one_by_an_even_symbol() {
+        for code in Code::ALL {
+            for number in 0..code.states() as u16 {
+                for symbol in 0..2 {
+                    let next = State { number, ..State::first(code) }.next(symbol);
+                    assert_eq!(code.before(next.number.into(), symbol == 1), usize::from(number));
+                }
             }
         }
     }
@@ -281,12 +350,14 @@ mod tests {
     fn no_other_symbols_cost_less() {
         const SYMBOLS: i32 = 7;
         let (tables, mut seed) = (tables(), 1);
-        let trellis = Trellis::with(&tables, 8, 184);
-        for _ in 0..40 {
-            let values: Vec<(i32, u8)> = (0..5).map(|_| (random(&mut seed, 1400) - 700, random(&mut seed, 3) as u8)).collect();
-            let best = total(&trellis, &values, &chosen(&trellis, &values));
-            let all = (0..SYMBOLS.pow(5)).map(|n| (0..5).map(|i| n / SYMBOLS.pow(i) % SYMBOLS - SYMBOLS / 2).collect::<Vec<_>>());
-            assert_eq!(best, all.map(|symbols| total(&trellis, &values, &symbols)).min().unwrap(), "{values:?}");
+        for code in Code::ALL {
+            let trellis = Trellis::with(code, &tables, 8, 184);
+            for _ in 0..20 {
+                let values: Vec<(i32, u8)> = (0..5).map(|_| (random(&mut seed, 1400) - 700, random(&mut seed, 3) as u8)).collect();
+                let best = total(&trellis, &values, &chosen(&trellis, &values));
+                let all = (0..SYMBOLS.pow(5)).map(|n| (0..5).map(|i| n / SYMBOLS.pow(i) % SYMBOLS - SYMBOLS / 2).collect::<Vec<_>>());
+                assert_eq!(best, all.map(|symbols| total(&trellis, &values, &symbols)).min().unwrap(), "{code:?} {values:?}");
+            }
         }
     }
 
@@ -295,31 +366,35 @@ mod tests {
         // All values of the table cost the same, so that errors alone count: those of rounding to whole steps are 1/12 of a squared step, the least that any quantiser of
         // this rate leaves is 1.53 dB less, and 256 states should come within 0.25 dB of that (Marcellin, Fischer, 1990). More values than a block has.
         let tables = Tables::of(&[&[512; 128]]);
-        let (trellis, mut seed) = (Trellis::with(&tables, 8, 128), 7);
+        let mut seed = 7;
         let values: Vec<(i32, u8)> = (0..3 * BLOCK / 2).map(|_| (random(&mut seed, 256 * 40) - 256 * 20, 0)).collect();
-        let mut state = State::default();
-        let squares: f64 = values
-            .iter()
-            .zip(chosen(&trellis, &values))
-            .map(|((residual, _), symbol)| {
-                let error = residual - state.quantiser().halves(symbol) * 128;
-                state = state.next(symbol);
-                f64::from(error).powi(2)
-            })
-            .sum();
-        let decibels = 10.0 * (12.0 * squares / values.len() as f64 / 65536.0).log10();
-        assert!((-1.53..-1.25).contains(&decibels), "{decibels}");
+        let decibels = Code::ALL.map(|code| {
+            let trellis = Trellis::with(code, &tables, 8, 128);
+            let mut state = State::first(code);
+            let squares: f64 = values
+                .iter()
+                .zip(chosen(&trellis, &values))
+                .map(|((residual, _), symbol)| {
+                    let error = residual - state.quantiser().halves(symbol) * 128;
+                    state = state.next(symbol);
+                    f64::from(error).powi(2)
+                })
+                .sum();
+            10.0 * (12.0 * squares / values.len() as f64 / 65536.0).log10()
+        });
+        // And more states less.
+        assert!(decibels[0] < -1.25 && decibels.iter().rev().is_sorted() && decibels[3] > -1.53, "{decibels:?}");
     }
 
     #[test]
     fn whatever_comes_has_symbols() {
         let tables = tables();
         for (fraction, half) in [(8, 184), (0, 1), (12, 63 << 12)] {
-            let trellis = Trellis::with(&tables, fraction, half);
+            let trellis = Trellis::with(Code::default(), &tables, fraction, half);
             let values: Vec<(i32, u8)> = [i32::MIN, i32::MAX, 0, 1 << 28, -5, 0, 0, 77777].into_iter().cycle().zip((0..4).cycle()).take(BLOCK + 3).collect();
             assert_eq!(chosen(&trellis, &values).len(), values.len());
         }
-        assert!(chosen(&Trellis::with(&tables, 8, 184), &[]).is_empty());
+        assert!(chosen(&Trellis::with(Code::default(), &tables, 8, 184), &[]).is_empty());
     }
 
     #[test]

@@ -69,6 +69,7 @@ class Head:
     quality: int
     model_id: bytes
     lossless: bool = False
+    trellis: int = 0
 
     @property
     def has_alpha(self):
@@ -115,7 +116,7 @@ def parse_head(payload):
     if len(payload) != 24:
         raise Refused("R2.6", f"HEAD has {len(payload)} bytes instead of 24")
     (_, flags, width, height, channels, bit_depth, orientation, tile_log2, quality,
-     reserved, model_id) = struct.unpack("<BBIIBBBBBB8s", payload)
+     trellis, model_id) = struct.unpack("<BBIIBBBBBB8s", payload)
     for name, value, allowed in (
             ("flags", flags, (0, 1)),
             ("width", width, range(1, 65536)),
@@ -125,14 +126,14 @@ def parse_head(payload):
             ("orientation", orientation, range(1, 9)),
             ("tile size", tile_log2, range(8, 13)),
             ("quality index", quality, range(64)),
-            ("reserved byte", reserved, (0,))):
+            ("trellis", trellis, range(4))):
         if value not in allowed:
             raise Refused("R2.6", f"HEAD: {name} is {value}")
     lossless = flags == 1
-    if lossless and (quality != 63 or any(model_id)):
-        raise Refused("R2.6", "HEAD: a lossless picture with a quality or a model")
+    if lossless and (quality != 63 or trellis or any(model_id)):
+        raise Refused("R2.6", "HEAD: a lossless picture with a quality, a trellis or a model")
     return Head(width, height, channels, bit_depth, orientation, tile_log2, quality, model_id,
-                lossless)
+                lossless, trellis)
 
 
 @dataclass

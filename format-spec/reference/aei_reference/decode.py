@@ -22,7 +22,7 @@ def read_z(source, tables, indices, skip_below):
     return values
 
 
-def read_y(source, tables, indices, skip_below):
+def read_y(source, tables, indices, skip_below, trellis=0):
     """The same of one step of y, in halves of the step of y (R3.9); R3.13. What is skipped
     changes no state: to go through what is coded is enough."""
     state, result = 0, []
@@ -30,7 +30,7 @@ def read_y(source, tables, indices, skip_below):
         table = (tables.odd if state & 1 else tables.even)[index]
         symbol = source.value(table)
         result.append(half_steps(state, symbol))
-        state = next_state(state, symbol)
+        state = next_state(state, symbol, trellis)
     values = np.zeros(indices.shape, np.int32)
     values[indices >= skip_below] = result
     return values
@@ -72,7 +72,7 @@ def hyper_features(model, z_hat):
     return network.block(net.block2, network.up(net.up2, x))
 
 
-def decode_latents(model, quality, rows, columns, source, skip_below):
+def decode_latents(model, quality, rows, columns, source, skip_below, trellis=0):
     """`y_hat` [rows, columns, m] of a tile of so many positions at 1/16.
 
     `source.value(table)` gives the next symbol that is coded."""
@@ -94,7 +94,7 @@ def decode_latents(model, quality, rows, columns, source, skip_below):
         raw = np.take_along_axis(params[:, :, 1], group, axis=2).astype(np.int32)
         index = ((raw + (1 << d.index_shift >> 1)) >> d.index_shift) + d.index_offset
         index = np.clip(index, 0, d.scales - 1)
-        halves = read_y(source, model.tables, index, skip_below)
+        halves = read_y(source, model.tables, index, skip_below, trellis)
         # R3.9. No symbol is above 8191 + 2^21 - 1 (R3.5): this is below 2^28.
         np.put_along_axis(y_hat, group, halves * d.y_half_step + mean, axis=2)
     return y_hat.reshape(rows, columns, d.m)
@@ -196,7 +196,7 @@ def picture_of_latents(file, model, depth):
         top, left, rows, columns = (v // 16 for v in head.tile_rectangle(number))
         source = AnsDecoder(stream)
         y_hat[top:top + rows, left:left + columns] = decode_latents(
-            model, head.quality, rows, columns, source, skip_below)
+            model, head.quality, rows, columns, source, skip_below, head.trellis)
         source.finish()
     return synthesise_picture(model, head, y_hat, depth)
 

@@ -10,9 +10,14 @@ from .container import Refused
 MAX_ESCAPE_BITS = 20
 
 
-def next_state(state, symbol):
+# R3.13: what is added behind an odd state and behind an odd symbol, for each trellis.
+TRELLISES = ((166, 121), (692, 463), (2301, 1317), (10995, 6981))
+
+
+def next_state(state, symbol, trellis=0):
     """R3.13: the state behind a symbol."""
-    return state >> 1 ^ (166 if state & 1 else 0) ^ (121 if symbol & 1 else 0)
+    by_state, by_symbol = TRELLISES[trellis]
+    return state >> 1 ^ (by_state if state & 1 else 0) ^ (by_symbol if symbol & 1 else 0)
 
 
 def half_steps(state, symbol):

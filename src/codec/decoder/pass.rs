@@ -180,7 +180,7 @@ impl<'a> Pass<'a> {
         let container = &self.decoder.container;
         let shape = TileShape { rows, columns: place.columns.len() };
         let tile = container.tile(place.number);
-        let features = tile.and_then(|tile| decode_tile(tile.code(), self.model, engine, self.decoder.info.quality.get(), shape));
+        let features = tile.and_then(|tile| decode_tile(tile.code(), self.model, engine, container.head.coding(), shape));
         match (features, &self.decoder.salvage) {
             (Err(Error::Format(error)), Some(salvage)) => {
                 salvage.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(place.number, error.message().to_owned());

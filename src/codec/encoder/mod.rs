@@ -22,7 +22,7 @@ use super::preview::{SIDE, Shrink};
 use super::transforms::{Stages, Transforms};
 use super::{BAND, Device, Limits, Progress, Quality, by_tile, memory, report};
 use crate::container::{self, Attachments, Head};
-use crate::entropy::{CodedTile, SEARCH_BYTES, TileShape, encode_tile, encode_tile_under};
+use crate::entropy::{CodedTile, TileShape, TrellisCode, encode_tile, encode_tile_under, search_bytes};
 use crate::net::{Engine, Model, ModelId};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT, TilePlace};
@@ -32,7 +32,7 @@ pub use layout::Layout;
 pub use lossless::Lossless;
 use lossless::{LosslessTiles, alpha_memory, lossless_memory};
 pub use refine::Tune;
-use refine::{Choices, MAX_EFFORT, RowRefiner, refine_memory};
+use refine::{Choices, MAX_EFFORT, RowRefiner, refine_memory, trellis};
 use reuse::Reuse;
 pub use target::Target;
 
@@ -313,6 +313,7 @@ impl Encoder {
             orientation: layout.orientation(),
             tile_log2: self.tile_log2,
             quality: self.quality,
+            trellis: trellis(self.effort),
             model_id: ModelId([0; 8]),
         };
         if self.lossless == Lossless::Always {
@@ -355,7 +356,7 @@ impl Encoder {
             };
             let done = latents.rows_done();
             let stop = || report(&self.progress, done, head.height);
-            let coded = self.encode_row(&y, &choices, &model, &grid, row, stop)?;
+            let coded = self.encode_row(&y, &choices, &model, &head, row, stop)?;
             lossless.borrow_mut().iter_mut().try_for_each(|lossless| lossless.beside(&coded, stop))?;
             tiles.extend(coded);
         }
@@ -394,11 +395,12 @@ impl Encoder {
         y: &[i32],
         choices: &[Choices],
         model: &Model,
-        grid: &Grid,
+        head: &Head,
         row: usize,
         stop: impl Fn() -> Result<()> + Sync,
     ) -> Result<Vec<CodedTile>> {
-        let (m, rows, quality, analysis) = (model.header().m, grid.row_height(row), self.quality.get(), model.analysis()?);
+        let (grid, coding) = (head.grid(), head.coding());
+        let (m, rows, analysis) = (model.header().m, grid.row_height(row), model.analysis()?);
         let places: Vec<_> = grid.row(row).collect();
         let by_tile = by_tile(places.len());
         let code = |(k, place): (usize, &TilePlace)| {
@@ -407,8 +409,8 @@ impl Encoder {
             let tile = tile_latents(y, grid.latent_width() * m, columns.start * m..columns.end * m)?;
             let (engine, shape) = (Engine::new(!by_tile)?, TileShape { rows, columns: columns.len() });
             match choices.get(k) {
-                Some(Choices { z, skip_below }) => encode_tile_under(&tile, z, model, &engine, quality, shape, Some(*skip_below)),
-                None => encode_tile(&tile, model, analysis, &engine, quality, shape, self.skip_below),
+                Some(Choices { z, skip_below }) => encode_tile_under(&tile, z, model, &engine, coding, shape, Some(*skip_below)),
+                None => encode_tile(&tile, model, analysis, &engine, coding, shape, self.skip_below),
             }
         };
         if by_tile { places.par_iter().enumerate().map(code).collect::<Vec<_>>().into_iter().collect() } else { places.iter().enumerate().map(code).collect() }
@@ -417,8 +419,12 @@ impl Encoder {
     fn memory(&self, grid: &Grid, layout: &Layout, model: &Model) -> Result<u64> {
         let kept = if self.reuse.is_some() { (grid.height / 8 * (grid.width / 8) * model.header().c8 * 2) as u64 } else { 0 };
         let (waiting, packing) = if self.lossless == Lossless::Auto { lossless_memory(grid, layout) } else { (0, 0) };
-        let refining = if self.effort > 0 { refine_memory(grid, model, self.tune) } else { 0 };
-        Ok(waiting + estimate(grid, layout, model, packing)? + kept + refining + self.transforms.memory(model, grid.height / LATENT, grid.latent_width()))
+        let refining = refine_memory(grid, model, self.effort, self.tune);
+        Ok(waiting
+            + estimate(grid, layout, model, trellis(self.effort), packing)?
+            + kept
+            + refining
+            + self.transforms.memory(model, grid.height / LATENT, grid.latent_width()))
     }
 }
 
@@ -442,7 +448,7 @@ fn copied<S: Sample>(samples: &[S]) -> impl RowSource<S> {
 }
 
 /// About how many bytes encoding takes at its peak, with the model. `packing` is what lossless tiles take, which are made when those of latents are done.
-fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result<u64> {
+fn estimate(grid: &Grid, layout: &Layout, model: &Model, code: TrellisCode, packing: u64) -> Result<u64> {
     let h = model.header();
     let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
     // 32-bit latents of a row of tiles, and of those that the last band gave beyond it.
@@ -450,7 +456,7 @@ fn estimate(grid: &Grid, layout: &Layout, model: &Model, packing: u64) -> Result
     let tile = (grid.tile() / LATENT) as u64;
     let at_once = if by_tile(grid.per_row()) { rayon::current_num_threads().min(grid.per_row()) } else { 1 };
     // A tile's latents, its symbols of 8 bytes, those of a step once more, its context, and what the entropy network holds.
-    let tiles = (memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + h.m + 2 * h.m + 6 * h.ce) + SEARCH_BYTES) * at_once as u64;
+    let tiles = (memory::features(tile.min(columns) * rows, 2 * h.m + 4 * h.m + h.m + 2 * h.m + 6 * h.ce) + search_bytes(code)) * at_once as u64;
     // Of 16 bits, for what is known here.
     let samples = (8 * BAND.min(grid.height / 8) * layout.row_len() * 2) as u64;
     // A band with what stands in place of what is invisible, and the averages that it is made of.

@@ -86,6 +86,7 @@ fn forged(model: &Model, width: u32, height: u32, quality: u8, tile: CodedTile) 
         orientation: Orientation::default(),
         tile_log2: 10,
         quality: Quality::index(quality).unwrap(),
+        trellis: TrellisCode::default(),
         model_id: model.id(),
     };
     container::assemble(&head, &Attachments::default(), &[tile]).unwrap()
@@ -114,7 +115,7 @@ fn with_head_byte(file: &[u8], at: usize, value: u8) -> Vec<u8> {
 }
 
 /// A stream of latents that no picture has: every kind of escape.
-fn wild_tile(model: &Model, quality: u8, shape: TileShape) -> CodedTile {
+fn wild_tile(model: &Model, coding: Coding, shape: TileShape) -> CodedTile {
     let mut noise = Noise(99);
     let y: Vec<i32> = (0..shape.rows * shape.columns * model.header().m)
         .map(|_| {
@@ -122,7 +123,7 @@ fn wild_tile(model: &Model, quality: u8, shape: TileShape) -> CodedTile {
             if bits < 27 { noise.below(1 << bits.max(1)) - (1 << bits >> 1) } else { noise.below(513) - 256 }
         })
         .collect();
-    encode_tile(&y, model, model.analysis().unwrap(), &Engine::new(true).unwrap(), quality, shape, None).unwrap()
+    encode_tile(&y, model, model.analysis().unwrap(), &Engine::new(true).unwrap(), coding, shape, None).unwrap()
 }
 
 #[test]
@@ -167,9 +168,17 @@ fn write_vectors() {
 
     let model = Model::embedded().unwrap();
     let shape = TileShape { rows: 4, columns: 8 };
-    let wild = wild_tile(&model, 12, shape);
+    let wild = wild_tile(&model, Coding::of(12), shape);
     v.good("escapes.aei", &forged(&model, 128, 64, 12, wild.clone()));
-    v.good("escapes-q63.aei", &forged(&model, 128, 64, 63, wild_tile(&model, 63, shape)));
+    v.good("escapes-q63.aei", &forged(&model, 128, 64, 63, wild_tile(&model, Coding::of(63), shape)));
+    for code in &TrellisCode::ALL[1..] {
+        let file = forged(&model, 128, 64, 12, wild_tile(&model, Coding { quality: 12, code: *code }, shape));
+        v.good(&format!("escapes-{}-states.aei", code.states()), &with_head_byte(&file, 15, *code as u8));
+    }
+    for effort in [1, 3, 5] {
+        let file = v.encoder(36).effort(effort).unwrap().encode(&rgb(150, 70, 14)).unwrap();
+        v.good(&format!("effort-{effort}.aei"), &file);
+    }
     v.good("no-words.aei", &forged(&model, 60, 50, 33, coded(2, &[])));
 
     let small = v.encoder(16).encode(&rgb(30, 20, 11)).unwrap();
@@ -200,7 +209,7 @@ fn write_vectors() {
         (12, 9, "orientation"),
         (13, 13, "tile-size"),
         (14, 64, "quality"),
-        (15, 1, "reserved"),
+        (15, 4, "trellis"),
         (16, small[32] ^ 1, "model"),
     ] {
         v.refused("R2.6", &format!("x-{name}.aei"), &with_head_byte(&small, at, value));
@@ -243,8 +252,8 @@ fn write_vectors() {
 fn r3_5_wild_streams_hold_values_far_beyond_the_tables() {
     let model = Model::embedded().unwrap();
     let shape = TileShape { rows: 4, columns: 8 };
-    let tile = wild_tile(&model, 12, shape);
-    let decoded = decode_tile(tile.code(), &model, &Engine::new(true).unwrap(), 12, shape).unwrap();
+    let tile = wild_tile(&model, Coding::of(12), shape);
+    let decoded = decode_tile(tile.code(), &model, &Engine::new(true).unwrap(), Coding::of(12), shape).unwrap();
     assert!(decoded.data().contains(&i16::MAX) && decoded.data().contains(&i16::MIN));
     assert!(StreamDecoder::new(tile.code(), model.tables()).unwrap().bits_left() > shape.rows * shape.columns * model.header().m * 2);
 }

@@ -9,7 +9,7 @@ mod entropy;
 mod synthesis;
 
 pub(crate) use entropy::{EntropyGradient, RATE_EXPONENT};
-pub(crate) use synthesis::{SynthesisGradient, SynthesisTape};
+pub(crate) use synthesis::SynthesisGradient;
 
 use super::Tensor;
 use super::kernels::Dense;

@@ -11,9 +11,10 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::avx2::find_paths;
-use super::avx512::{Job, store, store_gated, vnni};
-use super::{BLOCK, Branches, Decisions, Dense, Depthwise, Epilogue, Kernel, Metrics, Segment, check_dense, check_depthwise};
+use super::avx512::{Job, find_paths, store, store_gated, vnni};
+use super::viterbi::{check, for_code};
+use super::{BLOCK, Branches, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise};
+use crate::entropy::TrellisCode;
 
 /// Positions and outputs of a tile of sums, and rows of any tile.
 const ROWS: usize = 16;
@@ -144,9 +145,10 @@ impl Kernel for Amx {
         unsafe { vnni::depthwise(layer, rows, width, out) }
     }
 
-    fn viterbi(&self, metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
-        // SAFETY: `self` exists, so the processor has the features, of which AVX2 is one.
-        unsafe { find_paths(metrics, branches, decisions) }
+    fn viterbi(&self, code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+        check(code, metrics, branches, decisions);
+        // SAFETY: `self` exists, so the processor has the features. The sizes have just been checked.
+        unsafe { for_code!(code, find_paths(metrics, branches, decisions)) }
     }
 }
 

@@ -6,8 +6,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::pack::Line;
-use super::{BLOCK, Branches, Decisions, Dense, Depthwise, Epilogue, Kernel, Metrics, Segment, check_dense, check_depthwise, groups};
-use crate::entropy::{BY_STATE, BY_SYMBOL, HALF};
+use super::viterbi::{check, for_code};
+use super::{BLOCK, Branches, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise, groups};
+use crate::entropy::TrellisCode;
 
 /// Positions that a tile has at most: 12 of the 16 registers are accumulators; the weights need two more, the input and a product one each.
 const TILE: usize = 6;
@@ -60,58 +61,71 @@ pub(super) fn gate(a: __m256i, b: __m256i, fraction: u32) -> __m256i {
 /// States in a register.
 const LANES: usize = 8;
 
-/// Numbers of 8 states, those of the number's lane xor `BY`, plus `cost`.
+/// Numbers of 8 states, those of the lanes xor `by`, which is a constant where this is called.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn way<const BY: usize>(from: &[__m256i; HALF / LANES], group: usize, cost: __m256i) -> __m256i {
-    const { assert!(matches!(BY % LANES, 0 | 1 | 6 | 7), "these are all that the code has") };
-    let lanes = from[group ^ (BY / LANES)];
-    let lanes = match BY % LANES {
-        1 => _mm256_shuffle_epi32(lanes, 0xB1),
+fn lanes_by(lanes: __m256i, by: usize) -> __m256i {
+    let lanes = match by & 6 {
+        4 => _mm256_permute4x64_epi64(lanes, 0x4E),
         6 => _mm256_permute4x64_epi64(lanes, 0x1B),
-        7 => _mm256_shuffle_epi32(_mm256_permute4x64_epi64(lanes, 0x1B), 0xB1),
+        2 => _mm256_shuffle_epi32(lanes, 0x4E),
         _ => lanes,
     };
-    _mm256_add_epi32(lanes, cost)
+    if by & 1 == 0 { lanes } else { _mm256_shuffle_epi32(lanes, 0xB1) }
 }
 
-/// [`viterbi::advance`].
+/// [`Kernel::viterbi`].
+///
+/// # Safety
+/// The slices must have passed [`check`] with the code that the constants are of.
 #[target_feature(enable = "avx2")]
-pub(super) fn find_paths(metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
-    // SAFETY: loads of 32 bytes of an array of a multiple of 32 bytes, which need not be aligned.
-    let load = |metrics: &Metrics, at: usize| unsafe { _mm256_loadu_si256(metrics[at..at + LANES].as_ptr().cast()) };
-    let mut even = [_mm256_setzero_si256(); HALF / LANES];
-    let mut odd = even;
-    for (branch, decisions) in branches.iter().zip(decisions) {
-        for group in 0..HALF / LANES {
-            let (low, high) = (_mm256_castsi256_ps(load(metrics, 2 * LANES * group)), _mm256_castsi256_ps(load(metrics, 2 * LANES * group + LANES)));
-            // Registers are shuffled by halves; the permutation puts what comes of that in order.
-            even[group] = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)), 0xD8);
-            odd[group] = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xDD)), 0xD8);
+unsafe fn find_paths<const BY_STATE: usize, const BY_SYMBOL: usize>(metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+    let half = metrics.len() / 4;
+    let (metrics, room) = metrics.split_at_mut(2 * half);
+    for (branch, decisions) in branches.iter().zip(decisions.chunks_exact_mut(half / 4)) {
+        let (even, odd) = room.split_at_mut(half);
+        let lanes = even.as_chunks_mut::<LANES>().0.iter_mut().zip(odd.as_chunks_mut::<LANES>().0);
+        for ((even, odd), pairs) in lanes.zip(metrics.as_chunks::<{ 2 * LANES }>().0) {
+            // SAFETY: loads of the two halves of 64 bytes, and stores of 32 bytes to as many.
+            unsafe {
+                let pairs: *const __m256i = pairs.as_ptr().cast();
+                let (low, high) = (_mm256_castsi256_ps(_mm256_loadu_si256(pairs)), _mm256_castsi256_ps(_mm256_loadu_si256(pairs.add(1))));
+                // Registers are shuffled by halves; the permutation puts what comes of that in order.
+                let in_order = |x: __m256| _mm256_permute4x64_epi64(_mm256_castps_si256(x), 0xD8);
+                _mm256_storeu_si256(even.as_mut_ptr().cast(), in_order(_mm256_shuffle_ps(low, high, 0x88)));
+                _mm256_storeu_si256(odd.as_mut_ptr().cast(), in_order(_mm256_shuffle_ps(low, high, 0xDD)));
+            }
         }
+        let (low, high) = metrics.split_at_mut(half);
+        let (to_low, to_high) = decisions.split_at_mut(half / 8);
         let costs = branch.map(|cost| _mm256_set1_epi32(cost));
-        select::<0, BY_SYMBOL>(&even, [costs[0], costs[1]], &mut metrics[..HALF], &mut decisions[..HALF]);
-        select::<BY_STATE, { BY_STATE ^ BY_SYMBOL }>(&odd, [costs[2], costs[3]], &mut metrics[HALF..], &mut decisions[HALF..]);
+        // SAFETY: half of the states are a power of two that both constants are below.
+        unsafe {
+            select::<0, BY_SYMBOL>(even, [costs[0], costs[1]], low, to_low);
+            select::<BY_STATE, BY_SYMBOL>(odd, [costs[2], costs[3]], high, to_high);
+        }
     }
 }
 
 /// The better ways to half of the states.
+///
+/// # Safety
+/// `metrics` must not be more than `from`, which must be as many as a power of two that both constants are below.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn select<const BY_EVEN: usize, const BY_ODD: usize>(from: &[__m256i; HALF / LANES], costs: [__m256i; 2], metrics: &mut [i32], decisions: &mut [u8]) {
-    for (group, (metrics, decisions)) in metrics.chunks_exact_mut(4 * LANES).zip(decisions.chunks_exact_mut(4 * LANES)).enumerate() {
-        let mut taken = [_mm256_setzero_si256(); 4];
-        for (i, (metrics, taken)) in metrics.chunks_exact_mut(LANES).zip(&mut taken).enumerate() {
-            let (a, b) = (way::<BY_EVEN>(from, 4 * group + i, costs[0]), way::<BY_ODD>(from, 4 * group + i, costs[1]));
-            // SAFETY: a store of 32 bytes to 8 numbers.
-            unsafe { _mm256_storeu_si256(metrics.as_mut_ptr().cast(), _mm256_min_epi32(a, b)) };
-            *taken = _mm256_cmpgt_epi32(a, b);
-        }
-        // To bytes, again by halves, and in order.
-        let bytes = _mm256_packs_epi16(_mm256_packs_epi32(taken[0], taken[1]), _mm256_packs_epi32(taken[2], taken[3]));
-        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        // SAFETY: a store of 32 bytes to as many.
-        unsafe { _mm256_storeu_si256(decisions.as_mut_ptr().cast(), _mm256_and_si256(bytes, _mm256_set1_epi8(1))) };
+unsafe fn select<const BY_STATE: usize, const BY_SYMBOL: usize>(from: &[i32], costs: [__m256i; 2], metrics: &mut [i32], decisions: &mut [u8]) {
+    for (group, (metrics, decisions)) in metrics.as_chunks_mut::<LANES>().0.iter_mut().zip(decisions).enumerate() {
+        let way = |by: usize, cost: __m256i| {
+            let group = group ^ (by / LANES);
+            debug_assert!((group + 1) * LANES <= from.len());
+            // SAFETY: what is xored is below a power of two as well.
+            let lanes = unsafe { _mm256_loadu_si256(from.as_ptr().add(group * LANES).cast()) };
+            _mm256_add_epi32(lanes_by(lanes, by % LANES), cost)
+        };
+        let (even, odd) = (way(BY_STATE, costs[0]), way(BY_STATE ^ BY_SYMBOL, costs[1]));
+        // SAFETY: a store of 32 bytes to 8 numbers.
+        unsafe { _mm256_storeu_si256(metrics.as_mut_ptr().cast(), _mm256_min_epi32(even, odd)) };
+        *decisions = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(even, odd))) as u8;
     }
 }
 
@@ -145,9 +159,10 @@ macro_rules! kernel {
                 unsafe { $module::depthwise(layer, rows, width, out) }
             }
 
-            fn viterbi(&self, metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
-                // SAFETY: `self` exists, so the processor has the features, of which AVX2 is one.
-                unsafe { find_paths(metrics, branches, decisions) }
+            fn viterbi(&self, code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+                check(code, metrics, branches, decisions);
+                // SAFETY: `self` exists, so the processor has the features. The sizes have just been checked.
+                unsafe { for_code!(code, find_paths(metrics, branches, decisions)) }
             }
         }
 

@@ -6,9 +6,11 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::avx2::{find_paths, gate};
+use super::avx2::gate;
 use super::pack::Line;
-use super::{BLOCK, Branches, Decisions, Dense, Depthwise, Epilogue, Kernel, Metrics, Segment, check_dense, check_depthwise, groups};
+use super::viterbi::{check, for_code};
+use super::{BLOCK, Branches, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise, groups};
+use crate::entropy::TrellisCode;
 
 /// Positions that a tile has at most. With two blocks of outputs, 24 of the 32 registers are accumulators; the weights need two more, the input one.
 const TILE: usize = 12;
@@ -84,6 +86,64 @@ pub(super) unsafe fn store_gated(sums: [__m512i; 2], out: *mut i16, fraction: u3
     unsafe { _mm256_storeu_epi16(out, gate(a, b, fraction)) };
 }
 
+/// States in a register.
+const LANES: usize = 16;
+
+/// [`Kernel::viterbi`].
+///
+/// # Safety
+/// The slices must have passed [`check`] with the code that the constants are of.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn find_paths<const BY_STATE: usize, const BY_SYMBOL: usize>(metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+    // Where states are many, memory takes the time: each register is read once. From the groups of 16 pairs of states `g` and `g ^ across` come the better ways to as
+    // many states of the lower and of the upper half.
+    let across = const { BY_SYMBOL / LANES };
+    let states = metrics.len() / 2;
+    let (mut from, mut to) = metrics.split_at_mut(states);
+    // For the even one of each pair, by lanes.
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let by = |which: __m512i, by: usize| _mm512_xor_si512(which, _mm512_set1_epi32(2 * (by % LANES) as i32));
+    let odd = by(_mm512_add_epi32(even, _mm512_set1_epi32(1)), BY_STATE);
+    let which = [even, by(even, BY_SYMBOL), odd, by(odd, BY_SYMBOL)];
+    for (branch, decisions) in branches.iter().zip(decisions.chunks_exact_mut(states / 8)) {
+        let costs = branch.map(|cost| _mm512_set1_epi32(cost));
+        let (next, bits) = (to.as_mut_ptr(), decisions.as_mut_ptr());
+        let pairs = |group: usize| {
+            // SAFETY: the group is one of half of the states; there are two registers for each.
+            let pairs = unsafe { from.as_ptr().add(group * 2 * LANES) };
+            // SAFETY: as above.
+            unsafe { [_mm512_loadu_si512(pairs.cast()), _mm512_loadu_si512(pairs.add(LANES).cast())] }
+        };
+        let way = |[low, high]: [__m512i; 2], kind: usize| _mm512_add_epi32(_mm512_permutex2var_epi32(low, which[kind], high), costs[kind]);
+        let better = |group: usize, even: __m512i, odd: __m512i| {
+            // SAFETY: the group is one of the states; there are a register of metrics and 16 bits for each.
+            unsafe {
+                _mm512_storeu_si512(next.add(group * LANES).cast(), _mm512_min_epi32(even, odd));
+                bits.add(group * LANES / 8).cast::<u16>().write_unaligned(_mm512_cmplt_epi32_mask(odd, even));
+            }
+        };
+        let (half, up) = (states / 2 / LANES, BY_STATE / LANES);
+        let mut group = 0;
+        while group < half {
+            let other = group ^ across;
+            let (here, there) = (pairs(group), pairs(other));
+            better(group, way(here, 0), way(there, 1));
+            better(half | (group ^ up), way(here, 2), way(there, 3));
+            if other != group {
+                better(other, way(there, 0), way(here, 1));
+                better(half | (other ^ up), way(there, 2), way(here, 3));
+            }
+            // The next one that is not another one's other one: those have the highest bit of `across`.
+            group += 1;
+            group += group & const { if BY_SYMBOL < LANES { 0 } else { 1 << (BY_SYMBOL / LANES).ilog2() } };
+        }
+        std::mem::swap(&mut from, &mut to);
+    }
+    if branches.len() % 2 == 1 {
+        to.copy_from_slice(from);
+    }
+}
+
 /// Defines a kernel: its name, its instruction-set extensions and its way to multiply and add.
 macro_rules! kernel {
     ($kernel:ident, $name:literal, $module:ident, $features:literal, [$($feature:tt),*], $multiply_add:ident) => {
@@ -114,9 +174,10 @@ macro_rules! kernel {
                 unsafe { $module::depthwise(layer, rows, width, out) }
             }
 
-            fn viterbi(&self, metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
-                // SAFETY: `self` exists, so the processor has the features, of which AVX2 is one.
-                unsafe { find_paths(metrics, branches, decisions) }
+            fn viterbi(&self, code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+                check(code, metrics, branches, decisions);
+                // SAFETY: `self` exists, so the processor has the features. The sizes have just been checked.
+                unsafe { for_code!(code, find_paths(metrics, branches, decisions)) }
             }
         }
 

@@ -25,8 +25,9 @@ mod simd128;
 mod tests;
 mod viterbi;
 
+use crate::entropy::TrellisCode;
 pub(crate) use pack::{Dense, Depthwise};
-pub(crate) use viterbi::{Branches, Decisions, Metrics};
+pub(crate) use viterbi::Branches;
 
 /// Outputs of a dense layer are packed in blocks of this many.
 pub(crate) const BLOCK: usize = 16;
@@ -89,9 +90,14 @@ pub(crate) trait Kernel: Send + Sync {
     /// If a slice is too short.
     fn depthwise(&self, layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &mut [i16]);
 
-    /// Viterbi's algorithm for so many values as there are branches: [`viterbi::advance`].
-    fn viterbi(&self, metrics: &mut Metrics, branches: &[Branches], decisions: &mut [Decisions]) {
-        viterbi::advance(metrics, branches, decisions);
+    /// Viterbi's algorithm: from the metrics before the first of some values, for each state the least that leads to it, to those behind the last, and for each value
+    /// and state whether an odd symbol led to it: bit `s % 8` of byte `s / 8`, `states / 8` bytes for each value. Behind the metrics is as much room again. Sums must
+    /// not overflow: `entropy/trellis.rs` sees to it.
+    ///
+    /// # Panics
+    /// If a slice has another length.
+    fn viterbi(&self, code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+        viterbi::advance(code, metrics, branches, decisions);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Every kernel against the scalar one.
 
 use super::*;
-use crate::entropy::STATES;
 
 /// A linear congruential generator (Knuth's constants).
 pub(super) struct Lcg(pub(super) u64);
@@ -230,16 +229,33 @@ fn viterbi_agrees_with_scalar() {
         // Often equal, so that ties come up.
         (seed >> 58) as i32 * if seed >> 57 & 1 == 0 { 1 } else { 4000 }
     };
-    let branches: Vec<Branches> = (0..300).map(|_| std::array::from_fn(|_| random())).collect();
-    let first: Metrics = std::array::from_fn(|_| random());
-    let paths = |kernel: &dyn Kernel| {
-        let (mut metrics, mut decisions) = (first, vec![[9; STATES]; branches.len()]);
-        kernel.viterbi(&mut metrics, &branches, &mut decisions);
-        (metrics, decisions)
-    };
-    let expected = paths(&scalar::Scalar);
-    assert!(expected.1.iter().flatten().all(|decision| *decision < 2));
-    for kernel in available() {
-        assert!(paths(kernel) == expected, "{} differs", kernel.name());
+    // An odd number of them.
+    let branches: Vec<Branches> = (0..75).map(|_| std::array::from_fn(|_| random())).collect();
+    for code in TrellisCode::ALL {
+        let first: Vec<i32> = (0..code.states()).map(|_| random()).collect();
+        let paths = |kernel: &dyn Kernel| {
+            let (mut metrics, mut decisions) = ([&first[..], &vec![0; code.states()]].concat(), vec![0; branches.len() * code.states() / 8]);
+            kernel.viterbi(code, &mut metrics, &branches, &mut decisions);
+            metrics.truncate(code.states());
+            (metrics, decisions)
+        };
+        let expected = paths(&scalar::Scalar);
+        // By the rule itself, one state after the other.
+        let mut metrics = first.clone();
+        for (branch, decisions) in branches.iter().zip(expected.1.chunks_exact(code.states() / 8)) {
+            let mut next = vec![[i32::MAX; 2]; code.states()];
+            for (state, metric) in metrics.iter().enumerate() {
+                for odd in 0..2 {
+                    let by_state = if state % 2 == 1 { code.states() / 2 ^ code.by_state() } else { 0 };
+                    next[state >> 1 ^ by_state ^ if odd == 1 { code.by_symbol() } else { 0 }][odd] = metric + branch[2 * (state % 2) + odd];
+                }
+            }
+            metrics = next.iter().map(|ways| ways[0].min(ways[1])).collect();
+            assert!(next.iter().enumerate().all(|(s, ways)| (decisions[s / 8] >> (s % 8) & 1 == 1) == (ways[1] < ways[0])));
+        }
+        assert_eq!(expected.0, metrics);
+        for kernel in available() {
+            assert!(paths(kernel) == expected, "{} differs with {code:?}", kernel.name());
+        }
     }
 }

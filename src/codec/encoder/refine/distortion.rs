@@ -6,7 +6,7 @@ use super::tune::{self, LUMA, Luma, Tune};
 use super::{Canvas, HALO, Refiner, Tile, power_of_two};
 use crate::Result;
 use crate::codec::encoder::latents::INVISIBLE;
-use crate::net::{Engine, OUTPUTS, SynthesisTape, Tensor, sat16};
+use crate::net::{Engine, OUTPUTS, Tensor, sat16};
 use crate::picture::try_filled;
 
 /// Latents along the edge of what goes through the synthesis at a time whose samples are not looked at: too much of what they depend on is missing.
@@ -39,15 +39,17 @@ pub(super) struct Distortion {
 /// Estimates the second derivative of the distortion by the latents of each channel, on the average over a tile: from the derivatives of the sum of all samples with
 /// random signs, whose squares are those of single samples on the average (M. F. Hutchinson, A stochastic estimator of the trace of the influence matrix, 1989).
 pub(super) struct Curvature {
-    /// Of the squares, for each channel.
-    sums: Vec<f64>,
-    positions: u64,
+    /// Of the squares, for each channel, and for each position.
+    by_channel: Vec<f64>,
+    by_position: Vec<f64>,
+    /// How many times each position was looked at.
+    looks: u32,
     random: u32,
 }
 
 impl Curvature {
-    pub(super) fn new(channels: usize) -> Self {
-        Self { sums: vec![0.0; channels], positions: 0, random: 0x9E37_79B9 }
+    pub(super) fn new(channels: usize, positions: usize) -> Result<Self> {
+        Ok(Self { by_channel: vec![0.0; channels], by_position: try_filled(positions, 0.0)?, looks: 0, random: 0x9E37_79B9 })
     }
 
     /// Numbers of [`MAGNITUDE`] and random signs in place of those of `out`.
@@ -59,15 +61,46 @@ impl Curvature {
         }
     }
 
+    /// Takes the derivatives by the features of a position.
+    fn add(&mut self, position: usize, derivatives: &[i16], by_feature: &[f32]) {
+        for ((sum, g), by_feature) in self.by_channel.iter_mut().zip(derivatives).zip(by_feature) {
+            let square = f64::from(*g).powi(2);
+            *sum += square;
+            self.by_position[position] += square * f64::from(*by_feature).powi(2);
+        }
+    }
+
     /// What a channel does not do anything for must not go anywhere: no curvature is much less than the average one.
-    pub(super) fn finish(self, refiner: &Refiner<'_>) -> Vec<f32> {
+    pub(super) fn estimate(&self, refiner: &Refiner<'_>) -> Result<Curvatures> {
         let header = refiner.model.header();
         let unit = power_of_two(header.y_fraction as i32 - header.pixel_fraction as i32 - refiner.synthesis.rise()) / f64::from(MAGNITUDE);
         let by_feature = refiner.by_feature();
-        let scale = 2.0 * refiner.lambda / 3.0 * unit * unit / self.positions.max(1) as f64;
-        let curvature: Vec<f64> = self.sums.iter().zip(by_feature).map(|(sum, by_feature)| sum * f64::from(by_feature).powi(2) * scale).collect();
+        let scale = 2.0 * refiner.lambda / 3.0 * unit * unit / (self.by_position.len().max(1) as f64 * f64::from(self.looks.max(1)));
+        let curvature: Vec<f64> = self.by_channel.iter().zip(by_feature).map(|(sum, by_feature)| sum * f64::from(by_feature).powi(2) * scale).collect();
         let floor = curvature.iter().sum::<f64>() / curvature.len() as f64 * 0.01 + 1e-6;
-        curvature.into_iter().map(|c| c.max(floor) as f32 * WEIGHT).collect()
+        let of_channels = curvature.into_iter().map(|c| c.max(floor) as f32 * WEIGHT).collect();
+        let mean = self.by_position.iter().sum::<f64>() / self.by_position.len().max(1) as f64;
+        let mut of_positions = try_filled(self.by_position.len(), 1.0)?;
+        // To the power of 3/4: what the channels of a position say of it is not sure. By roots, which are the same everywhere.
+        let less = |x: f64| (x * x.sqrt()).sqrt() as f32;
+        if mean > 0.0 {
+            of_positions.iter_mut().zip(&self.by_position).for_each(|(of, sum)| *of = less((sum / mean).clamp(0.1, 10.0)));
+        }
+        Ok(Curvatures { of_channels, of_positions })
+    }
+}
+
+/// Second derivatives of the distortion: those of a channel, times those of a position in relation to the average one.
+#[derive(Default)]
+pub(super) struct Curvatures {
+    of_channels: Vec<f32>,
+    of_positions: Vec<f32>,
+}
+
+impl Curvatures {
+    /// Of all latents, `[rows][columns][m]`.
+    pub(super) fn iter(&self) -> impl Iterator<Item = f32> {
+        self.of_positions.iter().flat_map(|of_position| self.of_channels.iter().map(move |of_channel| of_channel * of_position))
     }
 }
 
@@ -93,6 +126,10 @@ impl Refiner<'_> {
         let per_square = self.lambda / 3.0 * power_of_two(-2 * header.pixel_fraction as i32);
         let mut distortion = Distortion { cost: 0.0, slope: try_filled(if slopes { y_hat.len() } else { 0 }, 0.0)? };
         let by_feature = self.by_feature();
+        if let Some(curvature) = &mut curvature {
+            curvature.looks += 1;
+        }
+        let position = |row: usize, column: usize| (row - canvas.above) * tile.shape.columns + column - tile.place.columns.start;
         for part in &tile.parts {
             let features = self.features(engine, canvas, tile, part, y_hat)?;
             let (mut errors, tape) = self.synthesis.forward(engine, self.quality, features)?;
@@ -100,7 +137,11 @@ impl Refiner<'_> {
             let cost = self.cost(engine, canvas, part, &mut errors)?;
             distortion.cost += per_square * cost.core;
             if let Some(curvature) = &mut curvature {
-                self.look(engine, curvature, part, &tape, &errors)?;
+                let mut signs = engine.tensor(errors.rows(), errors.columns(), errors.channels())?;
+                curvature.signs(signs.data_mut());
+                let g = self.synthesis.backward(engine, self.quality, &tape, signs)?;
+                part.each_core(|row, column| curvature.add(position(row, column), part.numbers(&g, row, column), &by_feature));
+                engine.recycle(g);
             }
             if slopes && cost.squares > 0 {
                 let shift = shift_to(MAGNITUDE, cost.squares, count);
@@ -110,7 +151,7 @@ impl Refiner<'_> {
                 let exponent = shift + self.synthesis.rise();
                 let scale = (2.0 * per_square * power_of_two(header.y_fraction as i32 - exponent)) as f32;
                 part.each_core(|row, column| {
-                    let at = ((row - canvas.above) * tile.shape.columns + column - tile.place.columns.start) * m;
+                    let at = position(row, column) * m;
                     let slopes = distortion.slope[at..at + m].iter_mut().zip(part.numbers(&g, row, column)).zip(&by_feature);
                     slopes.for_each(|((slope, g), by_feature)| *slope = f32::from(*g) * by_feature * scale);
                 });
@@ -121,19 +162,6 @@ impl Refiner<'_> {
             tape.recycle(engine);
         }
         Ok(distortion)
-    }
-
-    /// Shows a part, of which `tape` is about `samples`, to the estimate of the curvature.
-    fn look(&self, engine: &Engine, curvature: &mut Curvature, part: &Part, tape: &SynthesisTape, samples: &Tensor) -> Result<()> {
-        let mut signs = engine.tensor(samples.rows(), samples.columns(), samples.channels())?;
-        curvature.signs(signs.data_mut());
-        let g = self.synthesis.backward(engine, self.quality, tape, signs)?;
-        part.each_core(|row, column| {
-            curvature.sums.iter_mut().zip(part.numbers(&g, row, column)).for_each(|(sum, g)| *sum += f64::from(*g).powi(2));
-            curvature.positions += 1;
-        });
-        engine.recycle(g);
-        Ok(())
     }
 
     /// Features of a part, from the values of the tile and around it the latents of the canvas.

@@ -15,13 +15,13 @@ use super::tile_latents;
 use crate::codec::memory::features;
 use crate::codec::quality::lambda;
 use crate::codec::{BAND, Progress, Quality, report};
-use crate::entropy::{SEARCH_BYTES, TileShape, hyper_latents};
+use crate::entropy::{Coding, TileShape, TrellisCode, hyper_latents, search_bytes};
 use crate::net::{Engine, INPUTS, Model, SynthesisGradient};
 use crate::picture::samples::Sample;
 use crate::picture::tiles::{Grid, LATENT, TilePlace};
 use crate::picture::try_filled;
 use crate::{Error, Result};
-use distortion::{Curvature, Distortion, PART, Part, parts};
+use distortion::{Curvature, Curvatures, Distortion, PART, Part, parts};
 use rate::{Rate, RateModel};
 use tune::LUMA_BYTES;
 pub use tune::Tune;
@@ -39,6 +39,9 @@ struct Schedule {
     first: f32,
     /// By the how manieth power of the rounds that are left that part falls.
     power: i32,
+    /// The trellis that rounds look for values with, and the one that they are coded with in the end.
+    rounds_trellis: TrellisCode,
+    trellis: TrellisCode,
 }
 
 impl Schedule {
@@ -52,21 +55,32 @@ impl Schedule {
 
 /// For each effort from 1 on. These numbers and those below were found on photographs that are in no evaluation, see models/training/EXPERIMENTS.md.
 const SCHEDULES: [Schedule; 5] = [
-    Schedule { rounds: 1, first: 0.17, power: 0 },
-    Schedule { rounds: 2, first: 0.3, power: 1 },
-    Schedule { rounds: 4, first: 0.4, power: 1 },
-    Schedule { rounds: 8, first: 0.45, power: 2 },
-    Schedule { rounds: 16, first: 0.45, power: 3 },
+    Schedule { rounds: 1, first: 0.17, power: 0, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States1024 },
+    Schedule { rounds: 2, first: 0.3, power: 1, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States1024 },
+    Schedule { rounds: 4, first: 0.4, power: 1, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States4096 },
+    Schedule { rounds: 8, first: 0.45, power: 2, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States4096 },
+    Schedule { rounds: 16, first: 0.45, power: 3, rounds_trellis: TrellisCode::States1024, trellis: TrellisCode::States16384 },
 ];
 /// The highest effort.
 pub(super) const MAX_EFFORT: u8 = SCHEDULES.len() as u8;
+
+/// The schedule of an effort; of 0 there is none.
+fn schedule(effort: u8) -> Option<Schedule> {
+    Some(SCHEDULES[usize::from(effort.min(MAX_EFFORT)).checked_sub(1)?])
+}
+
+/// The trellis of an effort's files.
+pub(super) fn trellis(effort: u8) -> TrellisCode {
+    schedule(effort).map_or(TrellisCode::default(), |schedule| schedule.trellis)
+}
+
 /// Hyper-latents go less far in a round, and as if all of them had this curvature.
 const Z_PART: f32 = 0.3;
 const Z_CURVATURE: f32 = 8.0;
 /// How much of the curvature of the distortion a latent's own error counts with: curvatures are larger than they are estimated, so that steps are shorter.
 const OWN_ERROR: f32 = 1.0 / distortion::WEIGHT;
 /// What a slope of the rate counts: less than it says, as later values adapt.
-const RATE_SLOPE: f32 = 0.85;
+const RATE_SLOPE: f32 = 0.6;
 /// What a curvature of the rate counts: more, so that steps where it is steep are short.
 const RATE_CURVATURE: f32 = 2.0;
 
@@ -84,8 +98,8 @@ pub(super) struct RowRefiner<'a> {
 impl<'a> RowRefiner<'a> {
     /// `None` where the effort is 0.
     pub(super) fn new(model: &'a Model, quality: Quality, effort: u8, tune: Tune, skip_below: Option<u8>) -> Result<Option<Self>> {
-        let Some(effort) = usize::from(effort.min(MAX_EFFORT)).checked_sub(1) else { return Ok(None) };
-        Ok(Some(Self { refiner: Refiner::new(model, quality, SCHEDULES[effort], tune, skip_below)?, above: Vec::new() }))
+        let Some(schedule) = schedule(effort) else { return Ok(None) };
+        Ok(Some(Self { refiner: Refiner::new(model, quality, schedule, tune, skip_below)?, above: Vec::new() }))
     }
 
     /// Puts better latents in place of `y`, which were taken from `latents` last, and says for each tile what they were refined for.
@@ -134,14 +148,15 @@ impl<'a> RowRefiner<'a> {
 }
 
 /// About how many bytes refining needs besides.
-pub(super) fn refine_memory(grid: &Grid, model: &Model, tune: Tune) -> u64 {
+pub(super) fn refine_memory(grid: &Grid, model: &Model, effort: u8, tune: Tune) -> u64 {
+    let Some(schedule) = schedule(effort) else { return 0 };
     let h = model.header();
     let (columns, rows) = (grid.latent_width() as u64, grid.row_height(0) as u64);
     let tile = rows * columns.min((grid.tile() / LATENT) as u64);
     // The canvas: latents of 32 bits, and cells, of which the analysis has read more than it has given latents of.
     let canvas = features(columns * (rows + 2 * HALO as u64), 2 * h.m) + features(4 * columns * (rows + 2 * HALO as u64 + BAND as u64), INPUTS);
     // Of a tile: latents as integers, in floating point and the best ones, values, slopes and curvatures of the rate, slopes of the distortion; symbols of a step.
-    let numbers = features(tile, 2 * h.m * 7 + h.m) + SEARCH_BYTES;
+    let numbers = features(tile, 2 * h.m * 7 + h.m) + search_bytes(schedule.rounds_trellis);
     let entropy = features(tile, h.m + (6 + 3 * usize::from(h.n_trunk)) * h.ce);
     let side = (PART.min(grid.tile() / LATENT) + 2 * HALO) as u64;
     let blocks = 3 * h.synthesis.n8() + 5;
@@ -242,7 +257,8 @@ impl Moving {
 
 impl<'a> Refiner<'a> {
     fn new(model: &'a Model, quality: Quality, schedule: Schedule, tune: Tune, skip_below: Option<u8>) -> Result<Self> {
-        let (synthesis, rate) = (model.synthesis_gradient()?, RateModel::new(model)?);
+        let rate = RateModel::new(model, Coding { quality: quality.get(), code: schedule.rounds_trellis })?;
+        let synthesis = model.synthesis_gradient()?;
         Ok(Self { model, synthesis, rate, quality: quality.get(), lambda: lambda(quality), schedule, tune, skip_below })
     }
 
@@ -272,23 +288,24 @@ impl<'a> Refiner<'a> {
         let mut y = Moving::new(&tile.y, y_fraction)?;
         let mut z = Moving::new(&tile.z, header.z_shift)?;
         let z_unit = power_of_two(-(header.z_shift as i32)) as f32;
-        let (mut best, mut least, mut curvature) = (None, f64::INFINITY, Vec::new());
+        let (mut best, mut least) = (None, f64::INFINITY);
+        let (mut curvature, mut curvatures) = (Curvature::new(header.m, tile.shape.rows * tile.shape.columns)?, Curvatures::default());
         for round in 0..=self.schedule.rounds {
             stop()?;
             let last = round == self.schedule.rounds;
             let (y_now, z_now) = (y.integers(y_fraction)?, z.integers(header.z_shift)?);
-            let rate = self.rate.rate(engine, self.quality, &y_now, &z_now, tile.shape, skip_below, !last)?;
+            let rate = self.rate.rate(engine, &y_now, &z_now, tile.shape, skip_below, !last)?;
             if rate.skips_too_much && self.skip_below.is_none() {
                 return Ok(None);
             }
-            let mut look = (round == 0).then(|| Curvature::new(header.m));
-            let distortion = self.distortion(engine, canvas, tile, &rate.y_hat, !last, look.as_mut())?;
-            if let Some(look) = look {
-                curvature = look.finish(self);
+            let look = round <= self.schedule.rounds / 4;
+            let distortion = self.distortion(engine, canvas, tile, &rate.y_hat, !last, look.then_some(&mut curvature))?;
+            if look {
+                curvatures = curvature.estimate(self)?;
             }
             if !last {
                 let part = self.schedule.step(round);
-                self.step(part, &mut y.0, &rate, &distortion, &curvature);
+                self.step(part, &mut y.0, &rate, &distortion, &curvatures);
                 for ((z, z_hat), slope) in z.0.iter_mut().zip(&rate.z_hat).zip(&rate.z_slope) {
                     *z += Z_PART * part * (*z_hat as f32 * z_unit - *z - slope / Z_CURVATURE);
                 }
@@ -303,10 +320,10 @@ impl<'a> Refiner<'a> {
 
     /// Moves latents `part` of the way to where the sum of both costs is least, as far as its derivatives tell: the distortion's at the coded values, the rate's at
     /// the latents.
-    fn step(&self, part: f32, y: &mut [f32], rate: &Rate, distortion: &Distortion, curvature: &[f32]) {
+    fn step(&self, part: f32, y: &mut [f32], rate: &Rate, distortion: &Distortion, curvatures: &Curvatures) {
         let unit = power_of_two(-(self.model.header().y_fraction as i32)) as f32;
         let numbers = y.iter_mut().zip(&rate.y_hat).zip(&distortion.slope).zip(rate.slope.iter().zip(&rate.curvature));
-        for ((((y, y_hat), by_distortion), (by_rate, bent)), curvature) in numbers.zip(curvature.iter().cycle()) {
+        for ((((y, y_hat), by_distortion), (by_rate, bent)), curvature) in numbers.zip(curvatures.iter()) {
             let force = OWN_ERROR * curvature * (*y_hat as f32 * unit - *y) - by_distortion - RATE_SLOPE * by_rate;
             *y += part * force / (curvature + RATE_CURVATURE * bent);
         }

@@ -2,7 +2,7 @@
 
 use super::power_of_two;
 use crate::Result;
-use crate::entropy::{COST_FRACTION, Quantiser, Skipped, State, Step, Table, Tables, TileShape, Trellis, cost, hyper_steps, nearest};
+use crate::entropy::{COST_FRACTION, Coding, Quantiser, Skipped, State, Step, Table, Tables, TileShape, Trellis, cost, hyper_steps, nearest};
 use crate::net::{Engine, EntropyGradient, Model, RATE_EXPONENT, Tensor, phase_group, sat16};
 use crate::picture::try_filled;
 
@@ -80,23 +80,24 @@ pub(super) struct RateModel<'a> {
     z_costs: Costs,
     /// Of even states, and of odd ones.
     y_costs: [Costs; 2],
+    coding: Coding,
     trellis: Trellis<'a>,
 }
 
 impl<'a> RateModel<'a> {
-    pub(super) fn new(model: &'a Model) -> Result<Self> {
+    pub(super) fn new(model: &'a Model, coding: Coding) -> Result<Self> {
         Ok(Self {
             model,
             net: model.entropy_gradient()?,
             z_costs: Costs::new(model.tables(), Quantiser::Hyper),
             y_costs: [Quantiser::Even, Quantiser::Odd].map(|quantiser| Costs::new(model.tables(), quantiser)),
-            trellis: Trellis::new(model)?,
+            coding,
+            trellis: Trellis::new(model, coding.code)?,
         })
     }
 
     /// The rate of a tile's latents y, `[rows][columns][m]` in units of `2^-y_input_fraction`, and z in units of `2^-z_shift`. With `slopes`, its derivatives too.
-    #[expect(clippy::too_many_arguments, reason = "what there is to say of a tile")]
-    pub(super) fn rate(&self, engine: &Engine, quality: u8, y: &[i32], z: &[i32], shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
+    pub(super) fn rate(&self, engine: &Engine, y: &[i32], z: &[i32], shape: TileShape, skip_below: u8, slopes: bool) -> Result<Rate> {
         let (header, y_fraction) = (self.model.header(), self.model.encoder()?.y_input_fraction);
         let (m, group, finer) = (header.m, header.m / 4, y_fraction - header.y_fraction);
         let (half, highest) = (1 << (header.index_shift - 1), i32::from(header.scales) - 1);
@@ -118,7 +119,7 @@ impl<'a> RateModel<'a> {
         // What z does as context of later steps is not looked at. What is not coded does nothing else.
         let mut coded = try_filled(z.len(), false)?;
         let hyper = (shape.rows / 4, shape.columns / 4);
-        let input = hyper_steps(self.model.entropy()?, engine, self.model, quality, hyper, |at, index, mean| {
+        let input = hyper_steps(self.model.entropy()?, engine, self.model, self.coding.quality, hyper, |at, index, mean| {
             let mut value = nearest(z[at] - i32::from(mean), header.z_shift);
             if index < skip_below {
                 value = skipped.add(value);
@@ -138,7 +139,7 @@ impl<'a> RateModel<'a> {
         for step in 0..4 {
             let (parameters, tape) = self.net.forward(engine, step, &features, &context)?;
             let mut chosen = Step::new(step, header, shape, &parameters).symbols(y, y_fraction, skip_below, &self.trellis, engine)?.into_iter();
-            let mut state = State::default();
+            let mut state = State::first(self.coding.code);
             let mut code = |row: usize, column: usize, by_mean: &mut [i16], by_index: &mut [i16]| {
                 let first = (row * shape.columns + column) * m + phase_group(step, row, column) * group;
                 let (means, raws) = parameters.at(row, column);

@@ -109,7 +109,7 @@ impl Vectors {
         let model = Model::embedded().unwrap();
         let shape = TileShape { rows: 4, columns: 4 };
         let y: Vec<i32> = (0..16 * model.header().m as i32).map(|i| i % 37 * 900 - 16000).collect();
-        let tile = encode_tile(&y, &model, model.analysis().unwrap(), &Engine::new(true).unwrap(), 30, shape, None).unwrap();
+        let tile = encode_tile(&y, &model, model.analysis().unwrap(), &Engine::new(true).unwrap(), Coding::of(30), shape, None).unwrap();
         assert_eq!(tile.skip_below, 0, "what is far from any photograph is coded as a whole");
         self.good("skip-none.aei", &forged(&model, 64, 64, 30, tile));
         self.good("skip-all.aei", &forged(&model, 64, 64, 30, coded(64, &[])));
@@ -332,6 +332,7 @@ impl Vectors {
         self.good_wide("lossless-no-words.aei", &tile(&encode(&scene(2, 2, Channels::Gray, 49)), 8, &[]));
 
         self.refused("R2.6", "x-lossless-quality.aei", &with_head_byte(&rgb, 14, 62));
+        self.refused("R2.6", "x-lossless-trellis.aei", &with_head_byte(&rgb, 15, 1));
         self.refused("R2.6", "x-lossless-model.aei", &with_head_byte(&rgb, 23, 1));
         self.refused("R2.6", "x-flags-2.aei", &with_head_byte(&rgb, 1, 3));
         self.refused("R2.8", "x-lossless-3-bytes.aei", &with_payload(&rgb, b"TILE", |payload| payload.truncate(3)));
