@@ -2,7 +2,8 @@
 
 A value of y is a multiple of half the step: an even one (but for its sign, the symbol times two) in even states, an odd one or 0 in odd states. The state follows from
 the symbols before it. So a decoder tells values apart that lie as densely as with half the step, while a symbol costs what one of the whole step does; which sequence
-comes closest for its bits is found by Viterbi's algorithm. It looks at 256 states for every value, hence numba.
+comes closest for its bits is found by Viterbi's algorithm. It looks at 256 states for every value, hence numba. (The first of the specification's trellises, which
+files without an effort have: networks and tables are made for these.)
 """
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ impl Encoder {
         self
     }
 
-    /// Sets how much work goes into a small file: 0, the default, takes what the analysis gives; from 1 to 5, it is refined once, twice, 4, 8 or 16 times. Decoding
+    /// Sets how much work goes into a small file: 0, the default, takes what the analysis gives; from 1 to 5, it is refined once, twice, 4, 8 or 24 times. Decoding
     /// is the same for all.
     ///
     /// ```

@@ -83,7 +83,8 @@ impl Curvature {
         let mut of_positions = try_filled(self.by_position.len(), 1.0)?;
         // To the power of 3/4: what the channels of a position say of it is not sure. By roots, which are the same everywhere.
         let less = |x: f64| (x * x.sqrt()).sqrt() as f32;
-        if mean > 0.0 {
+        // Tuned for the look, errors count more in some places than in others, which this does not know of.
+        if mean > 0.0 && refiner.tune == Tune::Psnr {
             of_positions.iter_mut().zip(&self.by_position).for_each(|(of, sum)| *of = less((sum / mean).clamp(0.1, 10.0)));
         }
         Ok(Curvatures { of_channels, of_positions })

@@ -59,7 +59,7 @@ const SCHEDULES: [Schedule; 5] = [
     Schedule { rounds: 2, first: 0.3, power: 1, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States1024 },
     Schedule { rounds: 4, first: 0.4, power: 1, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States4096 },
     Schedule { rounds: 8, first: 0.45, power: 2, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States4096 },
-    Schedule { rounds: 16, first: 0.45, power: 3, rounds_trellis: TrellisCode::States1024, trellis: TrellisCode::States16384 },
+    Schedule { rounds: 24, first: 0.45, power: 3, rounds_trellis: TrellisCode::States1024, trellis: TrellisCode::States16384 },
 ];
 /// The highest effort.
 pub(super) const MAX_EFFORT: u8 = SCHEDULES.len() as u8;
@@ -81,6 +81,8 @@ const Z_CURVATURE: f32 = 8.0;
 const OWN_ERROR: f32 = 1.0 / distortion::WEIGHT;
 /// What a slope of the rate counts: less than it says, as later values adapt.
 const RATE_SLOPE: f32 = 0.6;
+/// And tuned for the look.
+const VISUAL_RATE_SLOPE: f32 = 0.85;
 /// What a curvature of the rate counts: more, so that steps where it is steep are short.
 const RATE_CURVATURE: f32 = 2.0;
 
@@ -321,10 +323,14 @@ impl<'a> Refiner<'a> {
     /// Moves latents `part` of the way to where the sum of both costs is least, as far as its derivatives tell: the distortion's at the coded values, the rate's at
     /// the latents.
     fn step(&self, part: f32, y: &mut [f32], rate: &Rate, distortion: &Distortion, curvatures: &Curvatures) {
+        let rate_slope = match self.tune {
+            Tune::Psnr => RATE_SLOPE,
+            Tune::Visual => VISUAL_RATE_SLOPE,
+        };
         let unit = power_of_two(-(self.model.header().y_fraction as i32)) as f32;
         let numbers = y.iter_mut().zip(&rate.y_hat).zip(&distortion.slope).zip(rate.slope.iter().zip(&rate.curvature));
         for ((((y, y_hat), by_distortion), (by_rate, bent)), curvature) in numbers.zip(curvatures.iter()) {
-            let force = OWN_ERROR * curvature * (*y_hat as f32 * unit - *y) - by_distortion - RATE_SLOPE * by_rate;
+            let force = OWN_ERROR * curvature * (*y_hat as f32 * unit - *y) - by_distortion - rate_slope * by_rate;
             *y += part * force / (curvature + RATE_CURVATURE * bent);
         }
     }
