@@ -94,7 +94,7 @@ pub(crate) struct State {
 impl State {
     /// That of the first value of a step.
     pub(crate) fn first(code: Code) -> Self {
-        Self { number: 0, by_state: (code.states() / 2 | code.by_state()) as u16, by_symbol: code.by_symbol() as u16 }
+        Self { number: 0, by_state: (code.states() / 2 + code.by_state()) as u16, by_symbol: code.by_symbol() as u16 }
     }
 
     #[inline]

@@ -246,7 +246,7 @@ fn viterbi_agrees_with_scalar() {
             let mut next = vec![[i32::MAX; 2]; code.states()];
             for (state, metric) in metrics.iter().enumerate() {
                 for odd in 0..2 {
-                    let by_state = if state % 2 == 1 { code.states() / 2 ^ code.by_state() } else { 0 };
+                    let by_state = if state % 2 == 1 { code.states() / 2 + code.by_state() } else { 0 };
                     next[state >> 1 ^ by_state ^ if odd == 1 { code.by_symbol() } else { 0 }][odd] = metric + branch[2 * (state % 2) + odd];
                 }
             }
