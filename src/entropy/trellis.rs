@@ -33,7 +33,7 @@ impl Code {
     }
 
     /// The code's two polynomials. The first code is Ungerboeck's (Channel coding with multilevel/phase signals, 1982), which ends with 256 states; the others are the best
-    /// of some thousands that were drawn (models/training/EXPERIMENTS.md).
+    /// of many that were drawn (models/training/EXPERIMENTS.md).
     const fn polynomials(self) -> [usize; 2] {
         match self {
             Self::States256 => [0o515, 0o362],
@@ -125,7 +125,7 @@ const IMPOSSIBLE: i32 = 16 * MOST;
 const BLOCK: usize = 4096;
 /// Bytes that [`Trellis::choose`] needs at most, besides the values.
 pub(crate) const fn search_bytes(code: Code) -> u64 {
-    (BLOCK * (code.states() / 8 + size_of::<[i32; 4]>() + size_of::<Branches>())) as u64
+    (BLOCK * (code.states() / 8 + size_of::<[i32; 4]>() + size_of::<Branches>()) + 2 * code.states() * size_of::<i32>()) as u64
 }
 
 /// Residuals are taken to be within this, and errors: beyond all of a network's, and so that nothing overflows.

@@ -21,6 +21,7 @@ macro_rules! for_code {
     };
     (@call $function:expr, ($($argument:expr),*)) => { $function($($argument),*) };
 }
+#[cfg(target_arch = "x86_64")]
 pub(super) use for_code;
 
 /// Checks that `metrics` and `decisions` are as [`Kernel::viterbi`](super::Kernel::viterbi) has them.
