@@ -146,13 +146,13 @@ pub struct KernelBench {
     input: Vec<i16>,
     output: Vec<i16>,
     branches: Vec<Branches>,
-    metrics: Vec<i32>,
+    metrics: Vec<i16>,
     decisions: Vec<u8>,
 }
 
 /// Positions of a [`KernelBench`].
 const POSITIONS: usize = 96;
-/// Values of a [`KernelBench`]: metrics are to be made smaller before they overflow.
+/// Values of a [`KernelBench`].
 const VALUES: usize = 512;
 
 impl KernelBench {
@@ -167,7 +167,7 @@ impl KernelBench {
             channels,
             input: numbers(POSITIONS * channels, 11),
             output: vec![0; POSITIONS * channels],
-            branches: numbers(4 * VALUES, 11).chunks_exact(4).map(|costs| std::array::from_fn(|i| costs[i].unsigned_abs().into())).collect(),
+            branches: numbers(4 * VALUES, 11).chunks_exact(4).map(|costs| std::array::from_fn(|i| costs[i] & 1023)).collect(),
             metrics: Vec::new(),
             decisions: Vec::new(),
         });

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("numba", reason="numba is not installed")
 import tables
 import trellis
-from trellis import BRANCH_FRACTION, EVEN, ODD, STATES, Trellis, before, following, halves
+from trellis import CANDIDATE_FRACTION, EVEN, ODD, STATES, Trellis, before, beyond, following, halves
 
 SCALES, FRACTION, HALF_STEP = 24, 8, 184  # as the defaults of the header and encoder: 23 << (8 - 5)
 
@@ -31,7 +31,7 @@ def plain_cost(made: list[np.ndarray], quantiser: int, symbol: int, residual: in
     if excess > 0:
         bits += tables.escape_bits(excess) << 16
     error = residual - HALF_STEP * int(halves(np.array(symbol), np.array(quantiser)))
-    return min((bits >> 8) + (error ** 2 * trellis.SQUARED_ERROR_BITS >> 2 * FRACTION - BRANCH_FRACTION), trellis.MOST)
+    return min((bits >> 8) + (error ** 2 * trellis.SQUARED_ERROR_BITS >> 2 * FRACTION - CANDIDATE_FRACTION), trellis.MOST)
 
 
 def nearby(quantiser: int, odd: int, residual: int) -> list[int]:
@@ -60,7 +60,7 @@ def test_states_and_the_ones_before_are_inverse_r3_13() -> None:
         for symbol in range(-3, 4):
             next_state = following(state, symbol)
             assert 0 <= next_state < STATES and before(next_state, symbol & 1) == state
-            assert next_state == state >> 1 ^ (166 if state & 1 else 0) ^ (121 if symbol & 1 else 0)
+            assert next_state == state >> 1 ^ (692 if state & 1 else 0) ^ (463 if symbol & 1 else 0)
         assert {before(following(state, s), s) for s in (0, 1)} == {state}
         assert (following(state, 0) < STATES // 2) == (state % 2 == 0)
 
@@ -95,14 +95,17 @@ def test_search_finds_the_best_of_all_ways(made: list[np.ndarray], search: Trell
             index = random.integers(2, SCALES, length)
             residuals = np.rint(random.standard_normal(length) * np.minimum(2 ** FRACTION * tables.sigma(index, SCALES), 3000)).astype(np.int64)
 
-            choices = [{q: [(s, plain_cost(made, q, s, r, i)) for odd in (0, 1) for s in nearby(q, odd, r)] for q in (EVEN, ODD)}
-                       for r, i in zip(residuals.tolist(), index.tolist())]
+            choices = []
+            for r, i in zip(residuals.tolist(), index.tolist()):
+                costs = {q: {s: plain_cost(made, q, s, r, i) for odd in (0, 1) for s in nearby(q, odd, r)} for q in (EVEN, ODD)}
+                least = min(cost for of_kind in costs.values() for cost in of_kind.values())
+                choices.append({q: {s: beyond(cost, least) for s, cost in of_kind.items()} for q, of_kind in costs.items()})
 
             def best(at: int, state: int) -> int:
-                return min(cost + best(at + 1, following(state, s)) for s, cost in choices[at][(EVEN, ODD)[state & 1]]) if at < length else 0
+                return min(cost + best(at + 1, following(state, s)) for s, cost in choices[at][(EVEN, ODD)[state & 1]].items()) if at < length else 0
 
             symbols, quantisers = search.choose(residuals, index)
-            assert sum(plain_cost(made, q, s, r, i) for q, s, r, i in zip(quantisers, symbols, residuals, index)) == best(0, 0)
+            assert sum(choice[q][s] for q, s, choice in zip(quantisers.tolist(), symbols.tolist(), choices)) == best(0, 0)
 
 
 def test_quantisers_are_those_that_a_decoder_has(search: Trellis) -> None:

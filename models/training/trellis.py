@@ -2,7 +2,7 @@
 
 A value of y is a multiple of half the step: an even one (but for its sign, the symbol times two) in even states, an odd one or 0 in odd states. The state follows from
 the symbols before it. So a decoder tells values apart that lie as densely as with half the step, while a symbol costs what one of the whole step does; which sequence
-comes closest for its bits is found by Viterbi's algorithm. It looks at 256 states for every value, hence numba. (The first of the specification's trellises, which
+comes closest for its bits is found by Viterbi's algorithm. It looks at 1024 states for every value, hence numba. (The second of the specification's trellises, which
 files without an effort have: networks and tables are made for these.)
 """
 from __future__ import annotations
@@ -13,13 +13,14 @@ from numba import njit
 import aem
 
 HYPER, EVEN, ODD = range(aem.QUANTISERS)  # quantisers, in the order of their tables: of z, and of y in even and in odd states
-STATES = 256
+STATES = 1024
 HALF = STATES // 2
-BY_STATE = 0o515 >> 1 & HALF - 1  # what an odd state adds to the next one besides its highest bit
-BY_SYMBOL = 0o362 >> 1            # what an odd symbol adds: with this, Ungerboeck's code with 256 states
-COST_FRACTION, BRANCH_FRACTION = 16, 8
-MOST = 1 << 20                    # the most that a branch costs
-IMPOSSIBLE = 16 * MOST            # the metric of a state that cannot be: more than what leads to any other one
+BY_STATE = 0o2551 >> 1 & HALF - 1  # what an odd state adds to the next one besides its highest bit
+BY_SYMBOL = 0o1636 >> 1            # what an odd symbol adds
+COST_FRACTION, CANDIDATE_FRACTION, BRANCH_FRACTION = 16, 8, 5
+MOST = 1 << 20                    # the most that a candidate costs
+MOST_BEYOND = (32 << BRANCH_FRACTION) - 1  # the most that a branch costs beyond the cheapest of its value
+IMPOSSIBLE = 16000                # the metric of a state that cannot be: more than what leads to any other one
 BLOCK = 4096                      # so many values are looked at together: the path to the best of their last states is taken
 SQUARED_ERROR_BITS = 14           # what an error of one squared latent is taken to be worth, in bits
 
@@ -81,7 +82,7 @@ class Trellis:
 
 @njit(cache=True)
 def branch_cost(quantiser, symbol, error, index, costs, first, radius, fraction):
-    """Bits of a symbol of at least 0 in even (0) or odd (1) states, and of the error that it leaves, in units of 2^-BRANCH_FRACTION."""
+    """Bits of a symbol of at least 0 in even (0) or odd (1) states, and of the error that it leaves, in units of 2^-CANDIDATE_FRACTION."""
     excess = symbol - radius[quantiser, index]
     bits = costs[first[quantiser, index] + min(symbol, radius[quantiser, index] + 1)]
     if excess > 0:
@@ -90,8 +91,8 @@ def branch_cost(quantiser, symbol, error, index, costs, first, radius, fraction)
             excess >>= 1
             behind += 2
         bits += behind << COST_FRACTION
-    squares = error * error * SQUARED_ERROR_BITS >> 2 * fraction - BRANCH_FRACTION
-    return min((bits >> COST_FRACTION - BRANCH_FRACTION) + squares, MOST)
+    squares = error * error * SQUARED_ERROR_BITS >> 2 * fraction - CANDIDATE_FRACTION
+    return min((bits >> COST_FRACTION - CANDIDATE_FRACTION) + squares, MOST)
 
 
 @njit(cache=True)
@@ -117,10 +118,17 @@ def candidates(magnitude, index, costs, first, radius, fraction, half, out):
 
 
 @njit(cache=True)
+def beyond(cost, least):
+    """What a candidate costs beyond the cheapest one of its value, in units of 2^-BRANCH_FRACTION."""
+    shift = CANDIDATE_FRACTION - BRANCH_FRACTION
+    return min(cost - least + (1 << shift >> 1) >> shift, MOST_BEYOND)
+
+
+@njit(cache=True)
 def search(residuals, index, costs, first, radius, fraction, half):
     """`Trellis.choose`."""
     symbols, quantisers = np.zeros_like(residuals), np.zeros_like(residuals)
-    branches = np.empty((min(BLOCK, len(residuals)), 4, 2), np.int64)
+    branches, costs_beyond = np.empty((min(BLOCK, len(residuals)), 4, 2), np.int64), np.empty(4, np.int64)
     odd = np.empty((len(branches), STATES), np.uint8)  # whether an odd symbol leads to a state
     metrics, pairs = np.empty(STATES, np.int64), np.empty((2, HALF), np.int64)
     state = 0
@@ -131,10 +139,12 @@ def search(residuals, index, costs, first, radius, fraction, half):
         for k in range(size):
             branch = branches[k]
             candidates(abs(residuals[begin + k]), index[begin + k], costs, first, radius, fraction, half, branch)
+            for kind in range(4):
+                costs_beyond[kind] = beyond(branch[kind, 1], branch[:, 1].min())
             for s in range(HALF):
                 pairs[0, s], pairs[1, s] = metrics[2 * s], metrics[2 * s + 1]
             for q in range(2):  # even states lead to the lower half, odd ones to the upper half
-                by, by_even, by_odd = BY_STATE * q, branch[2 * q, 1], branch[2 * q + 1, 1]
+                by, by_even, by_odd = BY_STATE * q, costs_beyond[2 * q], costs_beyond[2 * q + 1]
                 for s in range(HALF):
                     a, b = pairs[q, s ^ by] + by_even, pairs[q, s ^ by ^ BY_SYMBOL] + by_odd
                     metrics[HALF * q + s] = min(a, b)

@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 pub(crate) use analysis::{Analysis, AnalysisStages, INPUTS};
 pub(crate) use context::{EntropyNet, Parameters, phase_group};
 pub(crate) use gradient::{EntropyGradient, RATE_EXPONENT, SynthesisGradient};
-pub(crate) use kernels::{Branches, Kernel};
+pub(crate) use kernels::{Branches, Kernel, place};
 pub(crate) use model::{Blocks, Header};
 pub use model::{Model, ModelId};
 #[cfg(feature = "onnx")]

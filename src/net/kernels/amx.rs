@@ -145,7 +145,7 @@ impl Kernel for Amx {
         unsafe { vnni::depthwise(layer, rows, width, out) }
     }
 
-    fn viterbi(&self, code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+    fn viterbi(&self, code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
         check(code, metrics, branches, decisions);
         // SAFETY: `self` exists, so the processor has the features. The sizes have just been checked.
         unsafe { for_code!(code, find_paths(metrics, branches, decisions)) }

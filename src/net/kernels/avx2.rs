@@ -58,10 +58,10 @@ pub(super) fn gate(a: __m256i, b: __m256i, fraction: u32) -> __m256i {
     _mm256_blendv_epi8(product, _mm256_subs_epi16(zero, a), _mm256_cmpeq_epi16(b, minus_one))
 }
 
-/// States in a register.
-const LANES: usize = 8;
+/// Pairs of states in a register.
+const PAIRS: usize = 8;
 
-/// Numbers of 8 states, those of the lanes xor `by`, which is a constant where this is called.
+/// A register's pairs, those of the lanes xor `by`, which is a constant where this is called.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn lanes_by(lanes: __m256i, by: usize) -> __m256i {
@@ -79,53 +79,57 @@ fn lanes_by(lanes: __m256i, by: usize) -> __m256i {
 /// # Safety
 /// The slices must have passed [`check`] with the code that the constants are of.
 #[target_feature(enable = "avx2")]
-unsafe fn find_paths<const BY_STATE: usize, const BY_SYMBOL: usize>(metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
-    let half = metrics.len() / 4;
-    let (metrics, room) = metrics.split_at_mut(2 * half);
-    for (branch, decisions) in branches.iter().zip(decisions.chunks_exact_mut(half / 4)) {
-        let (even, odd) = room.split_at_mut(half);
-        let lanes = even.as_chunks_mut::<LANES>().0.iter_mut().zip(odd.as_chunks_mut::<LANES>().0);
-        for ((even, odd), pairs) in lanes.zip(metrics.as_chunks::<{ 2 * LANES }>().0) {
-            // SAFETY: loads of the two halves of 64 bytes, and stores of 32 bytes to as many.
-            unsafe {
-                let pairs: *const __m256i = pairs.as_ptr().cast();
-                let (low, high) = (_mm256_castsi256_ps(_mm256_loadu_si256(pairs)), _mm256_castsi256_ps(_mm256_loadu_si256(pairs.add(1))));
-                // Registers are shuffled by halves; the permutation puts what comes of that in order.
-                let in_order = |x: __m256| _mm256_permute4x64_epi64(_mm256_castps_si256(x), 0xD8);
-                _mm256_storeu_si256(even.as_mut_ptr().cast(), in_order(_mm256_shuffle_ps(low, high, 0x88)));
-                _mm256_storeu_si256(odd.as_mut_ptr().cast(), in_order(_mm256_shuffle_ps(low, high, 0xDD)));
-            }
-        }
-        let (low, high) = metrics.split_at_mut(half);
-        let (to_low, to_high) = decisions.split_at_mut(half / 8);
-        let costs = branch.map(|cost| _mm256_set1_epi32(cost));
-        // SAFETY: half of the states are a power of two that both constants are below.
-        unsafe {
-            select::<0, BY_SYMBOL>(even, [costs[0], costs[1]], low, to_low);
-            select::<BY_STATE, BY_SYMBOL>(odd, [costs[2], costs[3]], high, to_high);
-        }
-    }
-}
-
-/// The better ways to half of the states.
-///
-/// # Safety
-/// `metrics` must not be more than `from`, which must be as many as a power of two that both constants are below.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn select<const BY_STATE: usize, const BY_SYMBOL: usize>(from: &[i32], costs: [__m256i; 2], metrics: &mut [i32], decisions: &mut [u8]) {
-    for (group, (metrics, decisions)) in metrics.as_chunks_mut::<LANES>().0.iter_mut().zip(decisions).enumerate() {
-        let way = |by: usize, cost: __m256i| {
-            let group = group ^ (by / LANES);
-            debug_assert!((group + 1) * LANES <= from.len());
-            // SAFETY: what is xored is below a power of two as well.
-            let lanes = unsafe { _mm256_loadu_si256(from.as_ptr().add(group * LANES).cast()) };
-            _mm256_add_epi32(lanes_by(lanes, by % LANES), cost)
+unsafe fn find_paths<const BY_STATE: usize, const BY_SYMBOL: usize>(metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
+    let states = metrics.len() / 2;
+    let (mut from, mut to) = metrics.split_at_mut(states);
+    // Of pairs of even and of odd number, and of what two groups of these leave. Both constants are below half of the states.
+    let groups = states / 4 / PAIRS;
+    let (across, above) = const { (BY_SYMBOL / 2 / PAIRS, BY_STATE / 2 / (2 * PAIRS)) };
+    for (branch, decisions) in branches.iter().zip(decisions.chunks_exact_mut(states / 8)) {
+        let costs = branch.map(|cost| i32::from(cost.wrapping_sub(from[0]) as u16));
+        let of_symbol = |symbol: usize| _mm256_set1_epi32(costs[symbol] | costs[symbol + 2] << 16);
+        let (even_costs, odd_costs) = (of_symbol(0), of_symbol(1));
+        let (next, bits) = (to.as_mut_ptr(), decisions.as_mut_ptr());
+        // SAFETY: there are a register of metrics and 16 bits for each group, twice as many as there are groups of pairs of one kind.
+        let load = |group: usize| unsafe { _mm256_loadu_si256(from.as_ptr().add(group * 2 * PAIRS).cast()) };
+        // With the decisions, -1 or 0.
+        let better = |here: usize, there: usize| {
+            let even = _mm256_add_epi16(load(here), even_costs);
+            let odd = _mm256_add_epi16(lanes_by(load(there), BY_SYMBOL / 2 % PAIRS), odd_costs);
+            (_mm256_min_epi16(even, odd), _mm256_cmpgt_epi16(even, odd))
         };
-        let (even, odd) = (way(BY_STATE, costs[0]), way(BY_STATE ^ BY_SYMBOL, costs[1]));
-        // SAFETY: a store of 32 bytes to 8 numbers.
-        unsafe { _mm256_storeu_si256(metrics.as_mut_ptr().cast(), _mm256_min_epi32(even, odd)) };
-        *decisions = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(even, odd))) as u8;
+        for two in 0..groups / 2 {
+            let of_both = |kind: usize| {
+                let there = |group: usize| (group ^ across) + if BY_SYMBOL & 1 == 0 { kind * groups } else { groups - kind * groups };
+                let [first, second] = [2 * two, 2 * two + 1].map(|group| better(kind * groups + group, there(group)));
+                // Two registers are packed by halves; the permutation puts what comes of that in order.
+                let taken = _mm256_permute4x64_epi64(_mm256_packs_epi16(first.1, second.1), 0xD8);
+                // SAFETY: as above, of two groups.
+                unsafe { bits.add((kind * groups + 2 * two) * 2 * PAIRS / 8).cast::<i32>().write_unaligned(_mm256_movemask_epi8(taken)) };
+                [first.0, second.0]
+            };
+            let (even, odd) = (of_both(0), of_both(1));
+            // Those of the lower half of the states, and those of the upper one, a group and the next.
+            let [low, next_low] = [0, 1].map(|i| _mm256_blend_epi16(even[i], _mm256_slli_epi32(odd[i], 16), 0xAA));
+            let (first, second) = if BY_STATE & 1 == 0 { (even, odd) } else { (odd, even) };
+            let high = [0, 1].map(|i| lanes_by(_mm256_blend_epi16(_mm256_srli_epi32(first[i], 16), second[i], 0xAA), BY_STATE / 2 % PAIRS));
+            let [high, next_high] = if BY_STATE / 2 & PAIRS == 0 { high } else { [high[1], high[0]] };
+            let up = groups / 2 + (two ^ above);
+            let sort = |group: usize, low: __m256i, high: __m256i| {
+                let (low, high) = (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high));
+                let in_order = |x: __m256| _mm256_permute4x64_epi64(_mm256_castps_si256(x), 0xD8);
+                // SAFETY: as above.
+                let store = |group: usize, metrics: __m256i| unsafe { _mm256_storeu_si256(next.add(group * 2 * PAIRS).cast(), metrics) };
+                store(group, in_order(_mm256_shuffle_ps(low, high, 0x88)));
+                store(groups + group, in_order(_mm256_shuffle_ps(low, high, 0xDD)));
+            };
+            sort(two, low, next_low);
+            sort(up, high, next_high);
+        }
+        std::mem::swap(&mut from, &mut to);
+    }
+    if branches.len() % 2 == 1 {
+        to.copy_from_slice(from);
     }
 }
 
@@ -159,7 +163,7 @@ macro_rules! kernel {
                 unsafe { $module::depthwise(layer, rows, width, out) }
             }
 
-            fn viterbi(&self, code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+            fn viterbi(&self, code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
                 check(code, metrics, branches, decisions);
                 // SAFETY: `self` exists, so the processor has the features. The sizes have just been checked.
                 unsafe { for_code!(code, find_paths(metrics, branches, decisions)) }

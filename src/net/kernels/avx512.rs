@@ -86,56 +86,57 @@ pub(super) unsafe fn store_gated(sums: [__m512i; 2], out: *mut i16, fraction: u3
     unsafe { _mm256_storeu_epi16(out, gate(a, b, fraction)) };
 }
 
-/// States in a register.
-const LANES: usize = 16;
+/// Pairs of states in a register.
+const PAIRS: usize = 16;
 
 /// [`Kernel::viterbi`].
 ///
 /// # Safety
 /// The slices must have passed [`check`] with the code that the constants are of.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn find_paths<const BY_STATE: usize, const BY_SYMBOL: usize>(metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
-    // Where states are many, memory takes the time: each register is read once. From the groups of 16 pairs of states `g` and `g ^ across` come the better ways to as
-    // many states of the lower and of the upper half.
-    let across = const { BY_SYMBOL / LANES };
+pub(super) unsafe fn find_paths<const BY_STATE: usize, const BY_SYMBOL: usize>(metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
     let states = metrics.len() / 2;
     let (mut from, mut to) = metrics.split_at_mut(states);
-    // For the even one of each pair, by lanes.
-    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    let by = |which: __m512i, by: usize| _mm512_xor_si512(which, _mm512_set1_epi32(2 * (by % LANES) as i32));
-    let odd = by(_mm512_add_epi32(even, _mm512_set1_epi32(1)), BY_STATE);
-    let which = [even, by(even, BY_SYMBOL), odd, by(odd, BY_SYMBOL)];
+    // Of pairs of even and of odd number, and of what two groups of these leave. Both constants are below half of the states.
+    let groups = states / 4 / PAIRS;
+    let (across, above) = const { (BY_SYMBOL / 2 / PAIRS, BY_STATE / 2 / (2 * PAIRS)) };
+    let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    let by = |which: __m512i, by: usize| _mm512_xor_si512(which, _mm512_set1_epi32(by as i32));
+    let beside = by(lanes, BY_SYMBOL / 2 % PAIRS);
+    let (even, odd) = (_mm512_slli_epi32::<1>(lanes), by(_mm512_slli_epi32::<1>(lanes), 1));
+    let (high_even, high_odd) = (by(even, BY_STATE / 2 % (2 * PAIRS)), by(odd, BY_STATE / 2 % (2 * PAIRS)));
     for (branch, decisions) in branches.iter().zip(decisions.chunks_exact_mut(states / 8)) {
-        let costs = branch.map(|cost| _mm512_set1_epi32(cost));
+        let costs = branch.map(|cost| i32::from(cost.wrapping_sub(from[0]) as u16));
+        let of_symbol = |symbol: usize| _mm512_set1_epi32(costs[symbol] | costs[symbol + 2] << 16);
+        let (even_costs, odd_costs) = (of_symbol(0), of_symbol(1));
         let (next, bits) = (to.as_mut_ptr(), decisions.as_mut_ptr());
-        let pairs = |group: usize| {
-            // SAFETY: the group is one of half of the states; there are two registers for each.
-            let pairs = unsafe { from.as_ptr().add(group * 2 * LANES) };
+        // SAFETY: there are a register of metrics and 32 bits for each group, twice as many as there are groups of pairs of one kind.
+        let load = |group: usize| unsafe { _mm512_loadu_si512(from.as_ptr().add(group * 2 * PAIRS).cast()) };
+        let better = |here: usize, there: usize| {
+            let even = _mm512_add_epi16(load(here), even_costs);
+            let odd = _mm512_add_epi16(_mm512_permutexvar_epi32(beside, load(there)), odd_costs);
             // SAFETY: as above.
-            unsafe { [_mm512_loadu_si512(pairs.cast()), _mm512_loadu_si512(pairs.add(LANES).cast())] }
+            unsafe { bits.add(here * 2 * PAIRS / 8).cast::<u32>().write_unaligned(_mm512_cmplt_epi16_mask(odd, even)) };
+            _mm512_min_epi16(even, odd)
         };
-        let way = |[low, high]: [__m512i; 2], kind: usize| _mm512_add_epi32(_mm512_permutex2var_epi32(low, which[kind], high), costs[kind]);
-        let better = |group: usize, even: __m512i, odd: __m512i| {
-            // SAFETY: the group is one of the states; there are a register of metrics and 16 bits for each.
-            unsafe {
-                _mm512_storeu_si512(next.add(group * LANES).cast(), _mm512_min_epi32(even, odd));
-                bits.add(group * LANES / 8).cast::<u16>().write_unaligned(_mm512_cmplt_epi32_mask(odd, even));
-            }
+        // Those of the lower half of the states, and those of the upper one.
+        let halves = |group: usize| {
+            let there = group ^ across;
+            let (there, there_odd) = if BY_SYMBOL & 1 == 0 { (there, groups + there) } else { (groups + there, there) };
+            let (even, odd) = (better(group, there), better(groups + group, there_odd));
+            let (first, second) = if BY_STATE & 1 == 0 { (even, odd) } else { (odd, even) };
+            let join = |low: __m512i, high: __m512i| _mm512_mask_blend_epi16(0xAAAA_AAAA, low, high);
+            [join(even, _mm512_slli_epi32::<16>(odd)), join(_mm512_srli_epi32::<16>(first), second)]
         };
-        let (half, up) = (states / 2 / LANES, BY_STATE / LANES);
-        let mut group = 0;
-        while group < half {
-            let other = group ^ across;
-            let (here, there) = (pairs(group), pairs(other));
-            better(group, way(here, 0), way(there, 1));
-            better(half | (group ^ up), way(here, 2), way(there, 3));
-            if other != group {
-                better(other, way(there, 0), way(here, 1));
-                better(half | (other ^ up), way(there, 2), way(here, 3));
-            }
-            // The next one that is not another one's other one: those have the highest bit of `across`.
-            group += 1;
-            group += group & const { if BY_SYMBOL < LANES { 0 } else { 1 << (BY_SYMBOL / LANES).ilog2() } };
+        for two in 0..groups / 2 {
+            let ([low, high], [next_low, next_high]) = (halves(2 * two), halves(2 * two + 1));
+            let up = groups / 2 + (two ^ above);
+            // SAFETY: as above.
+            let store = |group: usize, metrics: __m512i| unsafe { _mm512_storeu_si512(next.add(group * 2 * PAIRS).cast(), metrics) };
+            store(two, _mm512_permutex2var_epi32(low, even, next_low));
+            store(groups + two, _mm512_permutex2var_epi32(low, odd, next_low));
+            store(up, _mm512_permutex2var_epi32(high, high_even, next_high));
+            store(groups + up, _mm512_permutex2var_epi32(high, high_odd, next_high));
         }
         std::mem::swap(&mut from, &mut to);
     }
@@ -174,7 +175,7 @@ macro_rules! kernel {
                 unsafe { $module::depthwise(layer, rows, width, out) }
             }
 
-            fn viterbi(&self, code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+            fn viterbi(&self, code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
                 check(code, metrics, branches, decisions);
                 // SAFETY: `self` exists, so the processor has the features. The sizes have just been checked.
                 unsafe { for_code!(code, find_paths(metrics, branches, decisions)) }

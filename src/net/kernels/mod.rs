@@ -27,7 +27,7 @@ mod viterbi;
 
 use crate::entropy::TrellisCode;
 pub(crate) use pack::{Dense, Depthwise};
-pub(crate) use viterbi::Branches;
+pub(crate) use viterbi::{Branches, place};
 
 /// Outputs of a dense layer are packed in blocks of this many.
 pub(crate) const BLOCK: usize = 16;
@@ -91,12 +91,13 @@ pub(crate) trait Kernel: Send + Sync {
     fn depthwise(&self, layer: &Depthwise, rows: [&[i16]; 3], width: usize, out: &mut [i16]);
 
     /// Viterbi's algorithm: from the metrics before the first of some values, for each state the least that leads to it, to those behind the last, and for each value
-    /// and state whether an odd symbol led to it: bit `s % 8` of byte `s / 8`, `states / 8` bytes for each value. Behind the metrics is as much room again. Sums must
-    /// not overflow: `entropy/trellis.rs` sees to it.
+    /// and state whether an odd symbol led to it. States have their metrics, and `states / 8` bytes of decisions for each value their bits (`p % 8` of byte `p / 8`), at
+    /// the [`place`]s `p` that are said there. Behind the metrics is as much room again. Of all metrics that at place 0 is taken before each value; beyond that, sums
+    /// must not overflow: `entropy/trellis.rs` sees to it.
     ///
     /// # Panics
     /// If a slice has another length.
-    fn viterbi(&self, code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+    fn viterbi(&self, code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
         viterbi::advance(code, metrics, branches, decisions);
     }
 }

@@ -3,8 +3,15 @@
 
 use crate::entropy::TrellisCode;
 
-/// What the four kinds of symbols of a value cost: of even states the even and the odd ones, of odd states the even and the odd ones.
-pub(crate) type Branches = [i32; 4];
+/// What the four kinds of symbols of a value cost more than the cheapest: of even states the even and the odd ones, of odd states the even and the odd ones.
+pub(crate) type Branches = [i16; 4];
+
+/// Where a state has its metric, and the decision of the state that an even symbol leads to from it. Two states lead to the same two, by an even and an odd symbol: numbers
+/// `2 n` and `2 n + 1` lead to two different ones, and lie side by side; those of even `n` lie in the lower half, those of odd `n` in the upper one. So one comparison of
+/// registers decides for states of both halves, and what it leaves need only be sorted by pairs.
+pub(crate) const fn place(code: TrellisCode, state: usize) -> usize {
+    (state >> 1 & 1) * code.states() / 2 + (state >> 2) * 2 + (state & 1)
+}
 
 /// Calls a function of a code's `by_state` and `by_symbol`, of which compilers make one for each code.
 macro_rules! for_code {
@@ -28,52 +35,69 @@ pub(super) use for_code;
 ///
 /// # Panics
 /// If not.
-pub(super) fn check(code: TrellisCode, metrics: &[i32], branches: &[Branches], decisions: &[u8]) {
+pub(super) fn check(code: TrellisCode, metrics: &[i16], branches: &[Branches], decisions: &[u8]) {
     assert_eq!((metrics.len(), decisions.len()), (2 * code.states(), branches.len() * code.states() / 8));
 }
 
 /// [`Kernel::viterbi`](super::Kernel::viterbi).
-pub(super) fn advance(code: TrellisCode, metrics: &mut [i32], branches: &[Branches], decisions: &mut [u8]) {
+pub(super) fn advance(code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
     check(code, metrics, branches, decisions);
-    let (metrics, room) = metrics.split_at_mut(code.states());
+    let (mut from, mut to) = metrics.split_at_mut(code.states());
     for (branches, decisions) in branches.iter().zip(decisions.chunks_exact_mut(code.states() / 8)) {
-        for_code!(code, value(metrics, room, branches, decisions));
+        for_code!(code, value(from, to, branches, decisions));
+        std::mem::swap(&mut from, &mut to);
     }
-}
-
-/// One value.
-fn value<const BY_STATE: usize, const BY_SYMBOL: usize>(metrics: &mut [i32], room: &mut [i32], branches: &Branches, decisions: &mut [u8]) {
-    let half = metrics.len() / 2;
-    let (even, odd) = room.split_at_mut(half);
-    for ((even, odd), pairs) in even.chunks_exact_mut(LANES).zip(odd.chunks_exact_mut(LANES)).zip(metrics.as_chunks::<{ 2 * LANES }>().0) {
-        even.iter_mut().zip(odd).enumerate().for_each(|(i, (even, odd))| (*even, *odd) = (pairs[2 * i], pairs[2 * i + 1]));
+    if branches.len() % 2 == 1 {
+        to.copy_from_slice(from);
     }
-    let ((low, high), (from_even, from_odd)) = (metrics.split_at_mut(half), decisions.split_at_mut(half / 8));
-    select::<0, BY_SYMBOL>(even, [branches[0], branches[1]], low, from_even);
-    select::<BY_STATE, BY_SYMBOL>(odd, [branches[2], branches[3]], high, from_odd);
 }
 
 /// So many states are looked at together: this suits compilers.
 const LANES: usize = 16;
+type Lanes = [i16; LANES];
 
-/// The better ways to the states that the even or the odd ones lead to, whose numbers are changed by `BY_STATE`.
-#[inline(always)]
-fn select<const BY_STATE: usize, const BY_SYMBOL: usize>(from: &[i32], [even, odd]: [i32; 2], metrics: &mut [i32], decisions: &mut [u8]) {
-    let from = from.as_chunks().0;
-    let lanes = |group: usize, by: usize| -> [i32; LANES] {
-        let group: &[i32; LANES] = &from[group ^ (by / LANES)];
-        std::array::from_fn(|i| group[i ^ (by % LANES)])
-    };
-    for (group, (metrics, decisions)) in metrics.chunks_exact_mut(LANES).zip(decisions.chunks_exact_mut(LANES / 8)).enumerate() {
-        let ways = lanes(group, BY_STATE).into_iter().zip(lanes(group, BY_STATE ^ BY_SYMBOL));
-        let mut taken = [0_u8; LANES];
-        for ((a, b), (metric, taken)) in ways.zip(metrics.iter_mut().zip(&mut taken)) {
-            let (a, b) = (a + even, b + odd);
-            (*metric, *taken) = (a.min(b), u8::from(b < a));
+/// One value.
+fn value<const BY_STATE: usize, const BY_SYMBOL: usize>(from: &[i16], to: &mut [i16], branches: &Branches, decisions: &mut [u8]) {
+    let half = from.len() / 2;
+    let costs = branches.map(|cost| cost.wrapping_sub(from[0]));
+    let (here, there) = (from.as_chunks::<LANES>().0.split_at(half / LANES), if BY_SYMBOL & 1 == 0 { from.split_at(half) } else { (&from[half..], &from[..half]) });
+    let there = (there.0.as_chunks::<LANES>().0, there.1.as_chunks::<LANES>().0);
+    let (to_even, to_odd) = to.split_at_mut(half);
+    let (to_even, to_odd) = (to_even.as_chunks_mut::<LANES>().0, to_odd.as_chunks_mut::<LANES>().0);
+    let (bits_even, bits_odd) = decisions.split_at_mut(half / 8);
+    let (bits_even, bits_odd) = (bits_even.as_chunks_mut::<{ LANES / 8 }>().0, bits_odd.as_chunks_mut::<{ LANES / 8 }>().0);
+    for both in 0..half / LANES / 2 {
+        // Metrics of the lower half of the states, and of the upper one: of two groups of pairs, one behind the other.
+        let (mut low, mut high) = ([[0; 2]; LANES], [[0; 2]; LANES]);
+        for group in 0..2 {
+            let at = 2 * both + group;
+            let other = at ^ (BY_SYMBOL / 2 * 2 / LANES);
+            let even = better::<BY_SYMBOL>(&here.0[at], &there.0[other], costs, &mut bits_even[at]);
+            let odd = better::<BY_SYMBOL>(&here.1[at], &there.1[other], costs, &mut bits_odd[at]);
+            for pair in 0..LANES / 2 {
+                low[group * LANES / 2 + pair] = [even[2 * pair], odd[2 * pair]];
+                let upper = [even[2 * pair + 1], odd[2 * pair + 1]];
+                high[group * LANES / 2 + pair] = if BY_STATE & 1 == 0 { upper } else { [upper[1], upper[0]] };
+            }
         }
-        for (bits, taken) in decisions.iter_mut().zip(taken.as_chunks().0) {
-            // The product's highest byte has bit `i` of byte `i`.
-            *bits = (u64::from_le_bytes(*taken).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
-        }
+        let sorted = |pairs: &[[i16; 2]; LANES], first: usize| -> Lanes { std::array::from_fn(|i| pairs[(i & !1 | first & 1) ^ (first & !1)][i & 1]) };
+        to_even[both] = sorted(&low, 0);
+        to_odd[both] = sorted(&low, 1);
+        let above = half / LANES / 2 + (both ^ (BY_STATE / 2 / LANES));
+        let by = BY_STATE / 2 % LANES;
+        to_even[above] = sorted(&high, by);
+        to_odd[above] = sorted(&high, by ^ 1);
     }
+}
+
+/// The better ways from a group of states by an even symbol, and by an odd one from those that lead to the same states.
+#[inline(always)]
+fn better<const BY_SYMBOL: usize>(here: &Lanes, there: &Lanes, costs: Branches, decisions: &mut [u8; LANES / 8]) -> Lanes {
+    let even: Lanes = std::array::from_fn(|i| here[i].wrapping_add(costs[2 * (i & 1)]));
+    let odd: Lanes = std::array::from_fn(|i| there[i ^ (BY_SYMBOL / 2 * 2 % LANES)].wrapping_add(costs[2 * (i & 1) + 1]));
+    let taken: Lanes = std::array::from_fn(|i| i16::from(odd[i] < even[i]));
+    for (bits, taken) in decisions.iter_mut().zip(taken.as_chunks::<8>().0) {
+        *bits = (0..8).fold(0, |bits, i| bits | (taken[i] as u8) << i);
+    }
+    std::array::from_fn(|i| even[i].min(odd[i]))
 }

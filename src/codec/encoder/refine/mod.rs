@@ -55,10 +55,10 @@ impl Schedule {
 
 /// For each effort from 1 on. These numbers and those below were found on photographs that are in no evaluation, see models/training/EXPERIMENTS.md.
 const SCHEDULES: [Schedule; 5] = [
-    Schedule { rounds: 1, first: 0.17, power: 0, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States1024 },
-    Schedule { rounds: 2, first: 0.3, power: 1, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States1024 },
+    Schedule { rounds: 1, first: 0.17, power: 0, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States4096 },
+    Schedule { rounds: 2, first: 0.3, power: 1, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States4096 },
     Schedule { rounds: 4, first: 0.4, power: 1, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States4096 },
-    Schedule { rounds: 8, first: 0.45, power: 2, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States4096 },
+    Schedule { rounds: 8, first: 0.45, power: 2, rounds_trellis: TrellisCode::States256, trellis: TrellisCode::States16384 },
     Schedule { rounds: 24, first: 0.45, power: 3, rounds_trellis: TrellisCode::States1024, trellis: TrellisCode::States16384 },
 ];
 /// The highest effort.
@@ -71,7 +71,7 @@ fn schedule(effort: u8) -> Option<Schedule> {
 
 /// The trellis of an effort's files.
 pub(super) fn trellis(effort: u8) -> TrellisCode {
-    schedule(effort).map_or(TrellisCode::default(), |schedule| schedule.trellis)
+    schedule(effort).map_or(TrellisCode::States1024, |schedule| schedule.trellis)
 }
 
 /// Hyper-latents go less far in a round, and as if all of them had this curvature.
