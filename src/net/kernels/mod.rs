@@ -98,7 +98,7 @@ pub(crate) trait Kernel: Send + Sync {
     /// # Panics
     /// If a slice has another length.
     fn viterbi(&self, code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
-        viterbi::advance(code, metrics, branches, decisions);
+        viterbi::advance::<[i16; 8]>(code, metrics, branches, decisions);
     }
 }
 

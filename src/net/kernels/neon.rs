@@ -4,7 +4,9 @@ use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
 
 use super::pack::Line;
+use super::viterbi::{Branches, Pairs, advance};
 use super::{BLOCK, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise, groups};
+use crate::entropy::TrellisCode;
 
 /// Positions that a tile has at most: 24 of the 32 registers are accumulators; the weights need four more, the input one or two.
 const TILE: usize = 6;
@@ -37,6 +39,82 @@ impl Kernel for Neon {
         check_depthwise(layer, rows, width, out);
         // SAFETY: as above.
         unsafe { depthwise(layer, rows, width, out) }
+    }
+
+    fn viterbi(&self, code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
+        advance::<int16x8_t>(code, metrics, branches, decisions);
+    }
+}
+
+// All of it is safe: there is no 64-bit Arm without NEON that the standard library is made for.
+impl Pairs for int16x8_t {
+    #[inline(always)]
+    fn load(from: &[i16; 8]) -> Self {
+        // SAFETY: a register holds eight numbers.
+        unsafe { vld1q_s16(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [i16; 8]) {
+        // SAFETY: as above.
+        unsafe { vst1q_s16(to.as_mut_ptr(), self) }
+    }
+
+    #[inline(always)]
+    fn of(pair: [i16; 2]) -> Self {
+        // SAFETY: see above.
+        unsafe { vtrn1q_s16(vdupq_n_s16(pair[0]), vdupq_n_s16(pair[1])) }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { vaddq_s16(self, other) }
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { vminq_s16(self, other) }
+    }
+
+    #[inline(always)]
+    fn more([a, b]: [Self; 2], than: [Self; 2]) -> u16 {
+        // SAFETY: see above.
+        unsafe {
+            let bits = vcombine_u8(vcreate_u8(0x8040_2010_0804_0201), vcreate_u8(0x8040_2010_0804_0201));
+            let more = vcombine_u8(vmovn_u16(vcgtq_s16(a, than[0])), vmovn_u16(vcgtq_s16(b, than[1])));
+            let more = vandq_u8(more, bits);
+            // Neighbours are added three times; then each half of the bits is in a byte.
+            let sums = vpaddq_u8(more, more);
+            let sums = vpaddq_u8(sums, sums);
+            vgetq_lane_u16::<0>(vreinterpretq_u16_u8(vpaddq_u8(sums, sums)))
+        }
+    }
+
+    #[inline(always)]
+    fn xor(self, by: usize) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            let pairs = vreinterpretq_s32_s16(self);
+            let pairs = if by & 2 == 0 { pairs } else { vextq_s32::<2>(pairs, pairs) };
+            vreinterpretq_s16_s32(if by & 1 == 0 { pairs } else { vrev64q_s32(pairs) })
+        }
+    }
+
+    #[inline(always)]
+    fn join(self, other: Self) -> [Self; 2] {
+        // SAFETY: see above.
+        unsafe { [vtrn1q_s16(self, other), vtrn2q_s16(self, other)] }
+    }
+
+    #[inline(always)]
+    fn sort(self, next: Self) -> [Self; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let (pairs, next) = (vreinterpretq_s32_s16(self), vreinterpretq_s32_s16(next));
+            [vreinterpretq_s16_s32(vuzp1q_s32(pairs, next)), vreinterpretq_s16_s32(vuzp2q_s32(pairs, next))]
+        }
     }
 }
 

@@ -5,7 +5,9 @@
 use std::arch::wasm32::*;
 
 use super::pack::Line;
+use super::viterbi::{Branches, Pairs, advance};
 use super::{BLOCK, Dense, Depthwise, Epilogue, Kernel, Segment, check_dense, check_depthwise, groups};
+use crate::entropy::TrellisCode;
 
 /// Outputs that a tile has: half of a block, so that a tile has more positions. Engines on x86-64 have 16 registers.
 const HALF: usize = BLOCK / 2;
@@ -34,6 +36,64 @@ impl Kernel for Simd128 {
         check_depthwise(layer, rows, width, out);
         // SAFETY: as above.
         unsafe { depthwise(layer, rows, width, out) }
+    }
+
+    fn viterbi(&self, code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
+        advance::<v128>(code, metrics, branches, decisions);
+    }
+}
+
+impl Pairs for v128 {
+    #[inline(always)]
+    fn load(from: &[i16; 8]) -> Self {
+        // SAFETY: a register holds eight numbers.
+        unsafe { v128_load(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [i16; 8]) {
+        // SAFETY: as above.
+        unsafe { v128_store(to.as_mut_ptr().cast(), self) }
+    }
+
+    #[inline(always)]
+    fn of([first, second]: [i16; 2]) -> Self {
+        i16x8(first, second, first, second, first, second, first, second)
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        i16x8_add(self, other)
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        i16x8_min(self, other)
+    }
+
+    #[inline(always)]
+    fn more([a, b]: [Self; 2], than: [Self; 2]) -> u16 {
+        i8x16_bitmask(i8x16_narrow_i16x8(i16x8_gt(a, than[0]), i16x8_gt(b, than[1])))
+    }
+
+    #[inline(always)]
+    fn xor(self, by: usize) -> Self {
+        match by {
+            1 => i32x4_shuffle::<1, 0, 3, 2>(self, self),
+            2 => i32x4_shuffle::<2, 3, 0, 1>(self, self),
+            3 => i32x4_shuffle::<3, 2, 1, 0>(self, self),
+            _ => self,
+        }
+    }
+
+    #[inline(always)]
+    fn join(self, other: Self) -> [Self; 2] {
+        [i16x8_shuffle::<0, 8, 2, 10, 4, 12, 6, 14>(self, other), i16x8_shuffle::<1, 9, 3, 11, 5, 13, 7, 15>(self, other)]
+    }
+
+    #[inline(always)]
+    fn sort(self, next: Self) -> [Self; 2] {
+        [i32x4_shuffle::<0, 2, 4, 6>(self, next), i32x4_shuffle::<1, 3, 5, 7>(self, next)]
     }
 }
 

@@ -13,20 +13,20 @@ pub(crate) const fn place(code: TrellisCode, state: usize) -> usize {
     (state >> 1 & 1) * code.states() / 2 + (state >> 2) * 2 + (state & 1)
 }
 
-/// Calls a function of a code's `by_state` and `by_symbol`, of which compilers make one for each code.
+/// Calls a function of a code's `by_state` and `by_symbol`, behind a type if there is one, of which compilers make one for each code.
 macro_rules! for_code {
-    ($code:expr, $function:ident($($argument:expr),*)) => {
-        for_code!($code, $function($($argument),*), States256, States1024, States4096, States16384)
+    ($code:expr, $function:ident$(::<$type:ty>)?($($argument:expr),*)) => {
+        for_code!($code, ($function$(, $type)?), ($($argument),*), States256, States1024, States4096, States16384)
     };
-    ($code:expr, $function:ident $arguments:tt, $($name:ident),*) => {
+    ($code:expr, $function:tt, $arguments:tt, $($name:ident),*) => {
         match $code {
             $(crate::entropy::TrellisCode::$name => {
                 const CODE: crate::entropy::TrellisCode = crate::entropy::TrellisCode::$name;
-                for_code!(@call $function::<{ CODE.by_state() }, { CODE.by_symbol() }>, $arguments)
+                for_code!(@call $function, $arguments)
             })*
         }
     };
-    (@call $function:expr, ($($argument:expr),*)) => { $function($($argument),*) };
+    (@call ($function:ident$(, $type:ty)?), ($($argument:expr),*)) => { $function::<$($type,)? { CODE.by_state() }, { CODE.by_symbol() }>($($argument),*) };
 }
 #[cfg(target_arch = "x86_64")]
 pub(super) use for_code;
@@ -39,12 +39,34 @@ pub(super) fn check(code: TrellisCode, metrics: &[i16], branches: &[Branches], d
     assert_eq!((metrics.len(), decisions.len()), (2 * code.states(), branches.len() * code.states() / 8));
 }
 
+/// Metrics in a register of [`Pairs`].
+const LANES: usize = 8;
+
+/// A register of the metrics of four pairs of states.
+pub(super) trait Pairs: Copy {
+    fn load(from: &[i16; LANES]) -> Self;
+    fn store(self, to: &mut [i16; LANES]);
+    /// All pairs alike.
+    fn of(pair: [i16; 2]) -> Self;
+    /// Sums, modulo 2^16.
+    fn add(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
+    /// Bit `i` says whether metric `i` of two registers is more than that of two others.
+    fn more(these: [Self; 2], than: [Self; 2]) -> u16;
+    /// The pairs whose numbers are those of the lanes xor `by`, which is below 4 and a constant where this is called.
+    fn xor(self, by: usize) -> Self;
+    /// The first ones of all pairs in the lower halves of pairs, those of another register in the upper halves; and so the second ones.
+    fn join(self, other: Self) -> [Self; 2];
+    /// The pairs of even and of odd numbers of two registers.
+    fn sort(self, next: Self) -> [Self; 2];
+}
+
 /// [`Kernel::viterbi`](super::Kernel::viterbi).
-pub(super) fn advance(code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
+pub(super) fn advance<P: Pairs>(code: TrellisCode, metrics: &mut [i16], branches: &[Branches], decisions: &mut [u8]) {
     check(code, metrics, branches, decisions);
     let (mut from, mut to) = metrics.split_at_mut(code.states());
     for (branches, decisions) in branches.iter().zip(decisions.chunks_exact_mut(code.states() / 8)) {
-        for_code!(code, value(from, to, branches, decisions));
+        for_code!(code, value::<P>(from, to, branches, decisions));
         std::mem::swap(&mut from, &mut to);
     }
     if branches.len() % 2 == 1 {
@@ -52,52 +74,83 @@ pub(super) fn advance(code: TrellisCode, metrics: &mut [i16], branches: &[Branch
     }
 }
 
-/// So many states are looked at together: this suits compilers.
-const LANES: usize = 16;
-type Lanes = [i16; LANES];
-
 /// One value.
-fn value<const BY_STATE: usize, const BY_SYMBOL: usize>(from: &[i16], to: &mut [i16], branches: &Branches, decisions: &mut [u8]) {
-    let half = from.len() / 2;
+#[inline]
+fn value<P: Pairs, const BY_STATE: usize, const BY_SYMBOL: usize>(from: &[i16], to: &mut [i16], branches: &Branches, decisions: &mut [u8]) {
     let costs = branches.map(|cost| cost.wrapping_sub(from[0]));
-    let (here, there) = (from.as_chunks::<LANES>().0.split_at(half / LANES), if BY_SYMBOL & 1 == 0 { from.split_at(half) } else { (&from[half..], &from[..half]) });
-    let there = (there.0.as_chunks::<LANES>().0, there.1.as_chunks::<LANES>().0);
-    let (to_even, to_odd) = to.split_at_mut(half);
-    let (to_even, to_odd) = (to_even.as_chunks_mut::<LANES>().0, to_odd.as_chunks_mut::<LANES>().0);
-    let (bits_even, bits_odd) = decisions.split_at_mut(half / 8);
-    let (bits_even, bits_odd) = (bits_even.as_chunks_mut::<{ LANES / 8 }>().0, bits_odd.as_chunks_mut::<{ LANES / 8 }>().0);
-    for both in 0..half / LANES / 2 {
-        // Metrics of the lower half of the states, and of the upper one: of two groups of pairs, one behind the other.
-        let (mut low, mut high) = ([[0; 2]; LANES], [[0; 2]; LANES]);
-        for group in 0..2 {
-            let at = 2 * both + group;
-            let other = at ^ (BY_SYMBOL / 2 * 2 / LANES);
-            let even = better::<BY_SYMBOL>(&here.0[at], &there.0[other], costs, &mut bits_even[at]);
-            let odd = better::<BY_SYMBOL>(&here.1[at], &there.1[other], costs, &mut bits_odd[at]);
-            for pair in 0..LANES / 2 {
-                low[group * LANES / 2 + pair] = [even[2 * pair], odd[2 * pair]];
-                let upper = [even[2 * pair + 1], odd[2 * pair + 1]];
-                high[group * LANES / 2 + pair] = if BY_STATE & 1 == 0 { upper } else { [upper[1], upper[0]] };
-            }
+    let (even_costs, odd_costs) = (P::of([costs[0], costs[2]]), P::of([costs[1], costs[3]]));
+    // Registers of pairs of even numbers, and of odd ones.
+    let groups = from.len() / 2 / LANES;
+    let here = from.as_chunks::<LANES>().0.split_at(groups);
+    let there = if BY_SYMBOL & 1 == 0 { here } else { (here.1, here.0) };
+    let (to_even, to_odd) = to.as_chunks_mut::<LANES>().0.split_at_mut(groups);
+    let (bits_even, bits_odd) = decisions.as_chunks_mut::<2>().0.split_at_mut(groups / 2);
+    for (two, (bits_even, bits_odd)) in bits_even.iter_mut().zip(bits_odd).enumerate() {
+        let better = |here: &[[i16; LANES]], there: &[[i16; LANES]], bits: &mut [u8; 2]| {
+            let at = [2 * two, 2 * two + 1];
+            let even = at.map(|at| P::load(&here[at]).add(even_costs));
+            let odd = at.map(|at| P::load(&there[at ^ (BY_SYMBOL / LANES)]).xor(BY_SYMBOL / 2 % (LANES / 2)).add(odd_costs));
+            *bits = P::more(even, odd).to_le_bytes();
+            [even[0].min(odd[0]), even[1].min(odd[1])]
+        };
+        let (even, odd) = (better(here.0, there.0, bits_even), better(here.1, there.1, bits_odd));
+        // Those of the lower half of the states, and of the upper one.
+        let [low, high] = [even[0].join(odd[0]), even[1].join(odd[1])];
+        let (low, mut high) = ([low[0], high[0]], [low[1], high[1]]);
+        if BY_STATE & 1 == 1 {
+            high = [odd[0].join(even[0])[1], odd[1].join(even[1])[1]];
         }
-        let sorted = |pairs: &[[i16; 2]; LANES], first: usize| -> Lanes { std::array::from_fn(|i| pairs[(i & !1 | first & 1) ^ (first & !1)][i & 1]) };
-        to_even[both] = sorted(&low, 0);
-        to_odd[both] = sorted(&low, 1);
-        let above = half / LANES / 2 + (both ^ (BY_STATE / 2 / LANES));
-        let by = BY_STATE / 2 % LANES;
-        to_even[above] = sorted(&high, by);
-        to_odd[above] = sorted(&high, by ^ 1);
+        high = high.map(|high| high.xor(BY_STATE / 2 % (LANES / 2)));
+        if BY_STATE & LANES == LANES {
+            high = [high[1], high[0]];
+        }
+        for (at, [first, second]) in [(two, low), (groups / 2 + (two ^ (BY_STATE / 2 / LANES)), high)] {
+            let [even, odd] = first.sort(second);
+            even.store(&mut to_even[at]);
+            odd.store(&mut to_odd[at]);
+        }
     }
 }
 
-/// The better ways from a group of states by an even symbol, and by an odd one from those that lead to the same states.
-#[inline(always)]
-fn better<const BY_SYMBOL: usize>(here: &Lanes, there: &Lanes, costs: Branches, decisions: &mut [u8; LANES / 8]) -> Lanes {
-    let even: Lanes = std::array::from_fn(|i| here[i].wrapping_add(costs[2 * (i & 1)]));
-    let odd: Lanes = std::array::from_fn(|i| there[i ^ (BY_SYMBOL / 2 * 2 % LANES)].wrapping_add(costs[2 * (i & 1) + 1]));
-    let taken: Lanes = std::array::from_fn(|i| i16::from(odd[i] < even[i]));
-    for (bits, taken) in decisions.iter_mut().zip(taken.as_chunks::<8>().0) {
-        *bits = (0..8).fold(0, |bits, i| bits | (taken[i] as u8) << i);
+/// Where there are no registers of this size, or none that are known here.
+impl Pairs for [i16; LANES] {
+    fn load(from: &[i16; LANES]) -> Self {
+        *from
     }
-    std::array::from_fn(|i| even[i].min(odd[i]))
+
+    fn store(self, to: &mut [i16; LANES]) {
+        *to = self;
+    }
+
+    fn of(pair: [i16; 2]) -> Self {
+        std::array::from_fn(|i| pair[i & 1])
+    }
+
+    fn add(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i].wrapping_add(other[i]))
+    }
+
+    fn min(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i].min(other[i]))
+    }
+
+    fn more([a, b]: [Self; 2], than: [Self; 2]) -> u16 {
+        let bits = |a: Self, than: Self| (0..LANES).fold(0, |bits, i| bits | u16::from(a[i] > than[i]) << i);
+        bits(a, than[0]) | bits(b, than[1]) << LANES
+    }
+
+    fn xor(self, by: usize) -> Self {
+        std::array::from_fn(|i| self[i ^ 2 * by])
+    }
+
+    fn join(self, other: Self) -> [Self; 2] {
+        [0, 1].map(|which| std::array::from_fn(|i| if i & 1 == 0 { self[i | which] } else { other[i & !1 | which] }))
+    }
+
+    fn sort(self, next: Self) -> [Self; 2] {
+        [0, 2].map(|which| {
+            let of = |from: &Self, i: usize| from[2 * (i & 2) + which + (i & 1)];
+            std::array::from_fn(|i| of(if i < LANES / 2 { &self } else { &next }, i % (LANES / 2)))
+        })
+    }
 }
