@@ -19,8 +19,8 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// Checks the pictures and qualities that `pick` picks: coded data within 1 % of the reference's bits (which know no container), PSNR within 0.05 dB, and on
-/// average within 0.3 % and 0.02 dB. At index 8 single files may differ by 1.5 % and 0.06 dB: smooth pictures have few values there, and each that is decided
-/// otherwise counts, and leads to another way through the trellis. Gives the mean rates and PSNRs of the reference and of the files, by quality.
+/// average within 0.3 % and 0.02 dB. At index 8 single files may differ by 2 % and 0.08 dB: smooth pictures have few values there, and each that is decided
+/// otherwise counts, and leads to another way through the trellis (the more states it has, the sooner). Gives the mean rates and PSNRs of the reference and of the files, by quality.
 fn check(pick: impl Fn(&str, u64) -> bool) -> Option<[Vec<(f64, f64)>; 2]> {
     let folder = folder()?;
     let expected: serde_json::Value = serde_json::from_str(include_str!("data/expected.json")).unwrap();
@@ -41,7 +41,7 @@ fn check(pick: impl Fn(&str, u64) -> bool) -> Option<[Vec<(f64, f64)>; 2]> {
         let size = (parts.y + parts.z) as f64 / row["bytes"].as_f64().unwrap() - 1.;
         let difference = psnr - row["psnr"].as_f64().unwrap();
         println!("{name} q{quality}: {} bytes ({:+.2} %), {psnr:.3} dB ({difference:+.3})", file.len(), 100. * size);
-        let (most_size, most_difference) = if quality == 8 { (0.015, 0.06) } else { (0.01, 0.05) };
+        let (most_size, most_difference) = if quality == 8 { (0.02, 0.08) } else { (0.01, 0.05) };
         assert!(size.abs() < most_size, "{name} q{quality}: size differs by {:.2} %", 100. * size);
         assert!(difference.abs() < most_difference, "{name} q{quality}: PSNR differs by {difference:.3} dB");
         let (rate, expected) = (row["bpp"].as_f64().unwrap(), row["psnr"].as_f64().unwrap());
