@@ -125,11 +125,14 @@ const MOST: i32 = 1 << 20;
 /// Of branches. Metrics are 16 bits wide, so that a processor looks at twice as many states at a time as with 32.
 const BRANCH_FRACTION: u32 = 5;
 /// The most that a branch costs beyond the cheapest of its value: 32 bits, which no good path pays (with 8 files get 2.6 % larger). As 14 values lead from any state to
-/// any other one, metrics lie within 14 times this.
+/// any other one (of 16384, the most that there are), metrics lie within 14 times this.
 const MOST_BEYOND: i32 = (32 << BRANCH_FRACTION) - 1;
 /// The metric of a state that cannot be: more than what leads to any other one, and so little that metrics still lie within an `i16` of each other.
 const IMPOSSIBLE: i16 = 16000;
-const _: () = assert!(14 * MOST_BEYOND < IMPOSSIBLE as i32 && IMPOSSIBLE as i32 + 15 * MOST_BEYOND <= i16::MAX as i32);
+const _: () = {
+    let values = Code::States16384.states().ilog2() as i32;
+    assert!(values * MOST_BEYOND < IMPOSSIBLE as i32 && IMPOSSIBLE as i32 + (values + 1) * MOST_BEYOND <= i16::MAX as i32);
+};
 /// So many values are looked at together: the path to the best of their last states is taken.
 const BLOCK: usize = 4096;
 /// Bytes that [`Trellis::choose`] needs at most, besides the values.
@@ -365,6 +368,19 @@ mod tests {
     }
 
     #[test]
+    fn as_many_values_as_a_state_has_bits_lead_from_any_state_to_any_other_one() {
+        for code in Code::ALL {
+            // Sets of states that symbols lead to from 0; those from another state are these, all changed by the same.
+            let mut reached = vec![0_u16];
+            for _ in 0..code.states().ilog2() {
+                reached = reached.iter().flat_map(|number| [0, 1].map(|symbol| State { number: *number, ..State::first(code) }.next(symbol).number)).collect();
+            }
+            reached.sort_unstable();
+            assert!(reached.into_iter().map(usize::from).eq(0..code.states()), "{code:?}");
+        }
+    }
+
+    #[test]
     fn r3_9_what_symbols_stand_for() {
         assert_eq!([-2, -1, 0, 1, 2].map(|symbol| Quantiser::Even.halves(symbol)), [-4, -2, 0, 2, 4]);
         assert_eq!([-2, -1, 0, 1, 2].map(|symbol| Quantiser::Odd.halves(symbol)), [-3, -1, 0, 1, 3]);
@@ -381,6 +397,51 @@ mod tests {
                 let best = total(&trellis, &values, &chosen(&trellis, &values));
                 let all = (0..SYMBOLS.pow(5)).map(|n| (0..5).map(|i| n / SYMBOLS.pow(i) % SYMBOLS - MOST_SYMBOL).collect::<Vec<_>>());
                 assert_eq!(best, all.map(|symbols| total(&trellis, &values, &symbols)).min().unwrap(), "{code:?} {values:?}");
+            }
+        }
+    }
+
+    /// What [`Trellis::choose`] does, one state after the other and in 64 bits.
+    fn chosen_in_64_bits(trellis: &Trellis<'_>, values: &[(i32, u8)]) -> Vec<i32> {
+        let (mut state, mut chosen) = (0, Vec::new());
+        for values in values.chunks(BLOCK) {
+            let mut metrics = vec![i64::MAX / 2; trellis.code.states()];
+            metrics[state] = 0;
+            let mut ways = Vec::new();
+            for (residual, index) in values {
+                let (symbols, branches) = trellis.candidates(*residual, *index);
+                let way = |state| {
+                    let even = trellis.code.before(state);
+                    let cost = |from: usize, odd: usize| metrics[from] + i64::from(branches[2 * (from & 1) + odd]);
+                    let odd = trellis.code.beside(even);
+                    let (cost, from, odd) = if cost(odd, 1) < cost(even, 0) { (cost(odd, 1), odd, 1) } else { (cost(even, 0), even, 0) };
+                    (cost, from as u16, symbols[2 * (from & 1) + odd])
+                };
+                let step: Vec<_> = (0..trellis.code.states()).map(way).collect();
+                metrics = step.iter().map(|(cost, ..)| *cost).collect();
+                ways.push(step);
+            }
+            state = (0..metrics.len()).min_by_key(|state| metrics[*state]).unwrap();
+            let (mut behind, mut symbols) = (state, Vec::new());
+            for (step, (residual, _)) in ways.iter().zip(values).rev() {
+                let (_, from, symbol) = step[behind];
+                symbols.push(if *residual < 0 { -symbol } else { symbol });
+                behind = from.into();
+            }
+            chosen.extend(symbols.into_iter().rev());
+        }
+        chosen
+    }
+
+    #[test]
+    fn sixteen_bits_are_enough() {
+        let (tables, mut seed) = (tables(), 5);
+        for (code, len) in [(Code::States256, BLOCK + 300), (Code::States1024, BLOCK + 100), (Code::States4096, 400), (Code::States16384, 120)] {
+            // Residuals whose symbols are escapes, steps so long that errors cost more than branches may, and both in turn.
+            for (fraction, half, range) in [(8, 184, 60_000), (8, 1500, 3000), (8, 1500, 1 << 24), (4, 1, 7)] {
+                let trellis = Trellis::with(code, &tables, fraction, half);
+                let values: Vec<(i32, u8)> = (0..len).map(|_| (random(&mut seed, range) - range / 2, random(&mut seed, 3) as u8)).collect();
+                assert!(chosen(&trellis, &values) == chosen_in_64_bits(&trellis, &values), "{code:?} {fraction} {half} {range}");
             }
         }
     }
