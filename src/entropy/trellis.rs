@@ -326,7 +326,8 @@ mod tests {
                 let error = residual - quantiser.halves(symbol) * trellis.half;
                 trellis.cost(usize::from(quantiser == Quantiser::Odd), symbol.abs(), error, *index)
             };
-            let all = [Quantiser::Even, Quantiser::Odd].into_iter().flat_map(|quantiser| (-MOST_SYMBOL..=MOST_SYMBOL).map(move |symbol| cost(quantiser, symbol)));
+            let all =
+                [Quantiser::Even, Quantiser::Odd].into_iter().flat_map(|quantiser| (-MOST_SYMBOL..=MOST_SYMBOL).map(move |symbol| cost(quantiser, symbol)));
             i64::from(beyond(cost(quantiser, *symbol), all.min().unwrap()))
         });
         costs.sum()
