@@ -61,7 +61,7 @@ impl Code {
 
     /// The state that leads by an odd symbol to where `state` leads by an even one.
     fn beside(self, state: usize) -> usize {
-        state ^ 2 * self.by_symbol()
+        state ^ (2 * self.by_symbol())
     }
 }
 

@@ -113,7 +113,7 @@ unsafe fn find_paths<const BY_STATE: usize, const BY_SYMBOL: usize>(metrics: &mu
             let [low, next_low] = [0, 1].map(|i| _mm256_blend_epi16(even[i], _mm256_slli_epi32(odd[i], 16), 0xAA));
             let (first, second) = if BY_STATE & 1 == 0 { (even, odd) } else { (odd, even) };
             let high = [0, 1].map(|i| lanes_by(_mm256_blend_epi16(_mm256_srli_epi32(first[i], 16), second[i], 0xAA), BY_STATE / 2 % PAIRS));
-            let [high, next_high] = if BY_STATE / 2 & PAIRS == 0 { high } else { [high[1], high[0]] };
+            let [high, next_high] = if (BY_STATE / 2) & PAIRS == 0 { high } else { [high[1], high[0]] };
             let up = groups / 2 + (two ^ above);
             let sort = |group: usize, low: __m256i, high: __m256i| {
                 let (low, high) = (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high));

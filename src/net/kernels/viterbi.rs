@@ -140,7 +140,7 @@ impl Pairs for [i16; LANES] {
     }
 
     fn xor(self, by: usize) -> Self {
-        std::array::from_fn(|i| self[i ^ 2 * by])
+        std::array::from_fn(|i| self[i ^ (2 * by)])
     }
 
     fn join(self, other: Self) -> [Self; 2] {
