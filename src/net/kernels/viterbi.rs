@@ -1,5 +1,5 @@
-//! The inner loop of Viterbi's algorithm, which an encoder chooses the symbols of y by (`entropy/trellis.rs`), as compilers vectorise it where a kernel has none of its
-//! own.
+//! The inner loop of Viterbi's algorithm, which an encoder chooses the symbols of y by (`entropy/trellis.rs`): where metrics lie, and the loop for registers of 128 bits,
+//! or for arrays in their place. Kernels with longer registers have loops of their own.
 
 use crate::entropy::TrellisCode;
 
@@ -95,8 +95,8 @@ fn value<P: Pairs, const BY_STATE: usize, const BY_SYMBOL: usize>(from: &[i16], 
         };
         let (even, odd) = (better(here.0, there.0, bits_even), better(here.1, there.1, bits_odd));
         // Those of the lower half of the states, and of the upper one.
-        let [low, high] = [even[0].join(odd[0]), even[1].join(odd[1])];
-        let (low, mut high) = ([low[0], high[0]], [low[1], high[1]]);
+        let [first, second] = [even[0].join(odd[0]), even[1].join(odd[1])];
+        let (low, mut high) = ([first[0], second[0]], [first[1], second[1]]);
         if BY_STATE & 1 == 1 {
             high = [odd[0].join(even[0])[1], odd[1].join(even[1])[1]];
         }
