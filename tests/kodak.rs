@@ -18,15 +18,24 @@ fn folder() -> Option<PathBuf> {
     Some(folder)
 }
 
+/// By how much a picture's PSNR grows with the logarithm of its size, from a row of the reference to the picture's next one.
+fn slope(rows: &[serde_json::Value], row: &serde_json::Value) -> f64 {
+    let next = rows.iter().find(|next| next["picture"] == row["picture"] && next["quality"].as_u64() > row["quality"].as_u64()).unwrap();
+    let [from, to] = [row, next].map(|row| ["psnr", "bytes"].map(|key| row[key].as_f64().unwrap()));
+    (to[0] - from[0]) / (to[1] / from[1]).ln()
+}
+
 /// Checks the pictures and qualities that `pick` picks: coded data within 1 % of the reference's bits (which know no container), PSNR within 0.05 dB, and on
-/// average within 0.3 % and 0.02 dB. At index 8 single files may differ by 2 % and 0.08 dB: smooth pictures have few values there, and each that is decided
-/// otherwise counts, and leads to another way through the trellis (the more states it has, the sooner). Gives the mean rates and PSNRs of the reference and of the files, by quality.
+/// average within 0.3 % and 0.02 dB. At index 8 single files may differ by 2 %, and at the reference's size by 0.06 dB: smooth pictures have few values there, and each that
+/// is decided otherwise counts, and leads to another way through the trellis (the more states it has, the sooner), along the curve that the picture has between this
+/// index and the next. Gives the mean rates and PSNRs of the reference and of the files, by quality.
 fn check(pick: impl Fn(&str, u64) -> bool) -> Option<[Vec<(f64, f64)>; 2]> {
     let folder = folder()?;
     let expected: serde_json::Value = serde_json::from_str(include_str!("data/expected.json")).unwrap();
     let (mut sizes, mut differences) = (Vec::new(), Vec::new());
     let mut curves = BTreeMap::<u64, Vec<[(f64, f64); 2]>>::new();
-    for row in expected.as_array().unwrap() {
+    let rows = expected.as_array().unwrap();
+    for row in rows {
         let (name, quality) = (row["picture"].as_str().unwrap(), row["quality"].as_u64().unwrap());
         if !pick(name, quality) {
             continue;
@@ -41,9 +50,10 @@ fn check(pick: impl Fn(&str, u64) -> bool) -> Option<[Vec<(f64, f64)>; 2]> {
         let size = (parts.y + parts.z) as f64 / row["bytes"].as_f64().unwrap() - 1.;
         let difference = psnr - row["psnr"].as_f64().unwrap();
         println!("{name} q{quality}: {} bytes ({:+.2} %), {psnr:.3} dB ({difference:+.3})", file.len(), 100. * size);
-        let (most_size, most_difference) = if quality == 8 { (0.02, 0.08) } else { (0.01, 0.05) };
+        let (most_size, most_difference) = if quality == 8 { (0.02, 0.06) } else { (0.01, 0.05) };
         assert!(size.abs() < most_size, "{name} q{quality}: size differs by {:.2} %", 100. * size);
-        assert!(difference.abs() < most_difference, "{name} q{quality}: PSNR differs by {difference:.3} dB");
+        let at_size = if quality == 8 { difference - slope(rows, row) * size.ln_1p() } else { difference };
+        assert!(at_size.abs() < most_difference, "{name} q{quality}: PSNR differs by {at_size:.3} dB");
         let (rate, expected) = (row["bpp"].as_f64().unwrap(), row["psnr"].as_f64().unwrap());
         curves.entry(quality).or_default().push([(rate, expected), (rate * (1. + size), psnr)]);
         sizes.push(size);
